@@ -1,0 +1,87 @@
+"""One settings object, read once from the environment.
+
+Each field is set by an environment variable `LUTHIER_<FIELD>`. An unknown one is an error that names the nearest.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from luthier.errors import ConfigError, nearest
+
+_PREFIX = "LUTHIER_"
+_OTHERS = {"LUTHIER_TEST_DATA"}  # read by the tests alone
+
+
+class Settings(BaseSettings):
+    """Where things lie and how much is allowed. Frozen; sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path.home() / ".luthier", description="All state: database, files, tuned models.")
+    models: Path | None = Field(default=None, description="Base weights; by default `models` inside home.")
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default SQLite inside home.")
+    aliases: Path | None = Field(
+        default=None, description="TOML file of model aliases that extends ours; by default `aliases.toml` inside home."
+    )
+    max_file_bytes: int = Field(default=1 << 30, gt=0, description="Largest file that may be uploaded, bytes.")
+    max_line_bytes: int = Field(default=4 << 20, gt=0, description="Longest line in a training file, bytes.")
+    max_body_bytes: int = Field(default=32 << 20, gt=0, description="Largest JSON body of a request, bytes.")
+    max_waiting: int = Field(default=256, gt=0, description="Completions that may wait before callers get 429.")
+    max_batch_tokens: int = Field(default=2048, gt=0, description="Tokens of one step of the completion engine.")
+    kv_cache_tokens: int = Field(default=65536, gt=0, description="Tokens whose keys and values are kept in memory.")
+    train_tokens: int = Field(default=2048, gt=0, description="Tokens of one micro-batch of training; bounds memory.")
+    checkpoint_seconds: float = Field(default=180, gt=0, description="Seconds between checkpoints within an epoch.")
+    progress_seconds: float = Field(default=5, gt=0, description="Seconds between progress events of a job.")
+    heartbeat_seconds: float = Field(default=15, gt=0, description="Seconds between heartbeats of an idle stream.")
+    pip_index_url: str | None = Field(default=None, description="Index that pulls ask; by default pip's own settings.")
+
+    @property
+    def models_dir(self) -> Path:
+        return self.models or self.home / "models"
+
+    @property
+    def aliases_path(self) -> Path:
+        return self.aliases or self.home / "aliases.toml"
+
+    @property
+    def blobs_dir(self) -> Path:
+        return self.home / "files"
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder a job: checkpoints, logs."""
+        return self.home / "runs"
+
+    @property
+    def tuned_dir(self) -> Path:
+        """One folder a tuned model: its adapter or weights."""
+        return self.home / "tuned"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        return self.database_url or f"sqlite:///{(self.home / 'luthier.db').as_posix()}"
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigError: a value of the wrong kind, or a LUTHIER_ variable that nothing reads.
+    """
+    known = {_PREFIX + name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.startswith(_PREFIX) and name.upper() not in known | _OTHERS:
+            near = nearest(name, known)
+            raise ConfigError(
+                f"The environment sets {name}, which Luthier does not know."
+                + (f" Did you mean {near}?" if near else f" It knows {', '.join(sorted(known))}.")
+            )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = _PREFIX + str(first["loc"][0]).upper()
+        raise ConfigError(f"The environment variable {name} has a value that does not fit: {first['msg']}.") from None

@@ -1,0 +1,34 @@
+"""An uploaded or produced file."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    FINE_TUNE = "fine-tune"
+    RESULTS = "fine-tune-results"
+
+
+class FileStatus(StrEnum):
+    UPLOADED = "uploaded"
+    PROCESSED = "processed"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class File:
+    """Metadata of a file; its bytes lie in the blob store under `id`.
+
+    Args:
+        bytes: size.
+        status_details: what is wrong with it, line and field named, when `status` is error.
+        created_at: Unix seconds.
+    """
+
+    id: str
+    filename: str
+    purpose: Purpose
+    bytes: int
+    created_at: int
+    status: FileStatus = FileStatus.UPLOADED
+    status_details: str | None = None

@@ -1,0 +1,30 @@
+"""A model that a request can name."""
+
+from dataclasses import dataclass
+
+from luthier.domain.hyperparameters import Method
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """What a finished fine-tune left, under `tuned_dir / folder`.
+
+    Args:
+        id: its name, such as `ada:ft-personal-2023-03-14-18-36-10`.
+        root: the base as the catalogue resolves it (its weights' key), which must be resident to serve it.
+        parent: the model it was tuned from, as the user named it: a base's alias or another tuned model.
+        method: an adapter on the root, or whole weights of its own.
+        folder: name of its folder inside `tuned_dir`.
+        job_id: the fine-tune that made it.
+        step: the checkpoint's step for a checkpoint that can be called, None for the final model.
+        created_at: Unix seconds.
+    """
+
+    id: str
+    root: str
+    parent: str
+    method: Method
+    folder: str
+    job_id: str
+    created_at: int
+    step: int | None = None

@@ -1,0 +1,178 @@
+"""Low-rank adapters (LoRA) on linear layers, many on one base at a time.
+
+For a frozen weight W (out, in) an adapter of rank r adds two small matrices, A (r, in) and B (out, r):
+
+    y = x Wᵀ + (alpha / r) · (x Aᵀ) Bᵀ
+
+(Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021). B starts at zero, so that a fresh
+adapter changes nothing. The masters are float32; each pass computes in the base's dtype.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import dropout, linear
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Shape of an adapter.
+
+    Args:
+        rank: inner width r of the two matrices.
+        alpha: the adapter's output is scaled by alpha / rank.
+        dropout: probability with which an input of A is zeroed while training.
+        targets: last names of the linear layers that get an adapter.
+    """
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    targets: tuple[str, ...] = TARGETS
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class Route:
+    """The tokens `start:stop` of a packed row, and the adapter that answers them (None: the base alone)."""
+
+    adapter: str | None
+    start: int
+    stop: int
+
+
+class LoraLinear(nn.Module):
+    """A linear layer with any number of named adapters on it.
+
+    `routes` says which tokens of the packed row go through which adapter; `LoraModel` sets it for all layers.
+    """
+
+    def __init__(self, base: nn.Linear, routes: list[Route]) -> None:
+        super().__init__()
+        self.base = base
+        self.routes = routes
+        self.lora_A = nn.ParameterDict()
+        self.lora_B = nn.ParameterDict()
+        self.configs: dict[str, LoraConfig] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (1, T, in) → (1, T, out)."""
+        out: torch.Tensor = self.base(x)  # (1, T, out)
+        parts, at = [], 0
+        for route in self.routes:
+            if route.adapter not in self.configs:
+                continue
+            config = self.configs[route.adapter]
+            a, b = (p[route.adapter].to(x.dtype) for p in (self.lora_A, self.lora_B))
+            rows = dropout(x[:, route.start : route.stop], config.dropout, self.training)
+            delta = linear(linear(rows, a), b * config.scale)  # (1, n, out)
+            if route.stop - route.start == x.shape[1]:
+                return out + delta
+            parts += [out[:, at : route.start], out[:, route.start : route.stop] + delta]
+            at = route.stop
+        return torch.cat([*parts, out[:, at:]], dim=1) if parts else out
+
+
+class LoraModel:
+    """The adapters of one resident base model.
+
+    Wraps the model's linear layers in place, once; adapters then come and go while the base stays.
+
+    Args:
+        model: a transformers causal language model. Its linear layers named in `targets` are replaced.
+        targets: last names of the layers to wrap.
+    """
+
+    def __init__(self, model: nn.Module, targets: Sequence[str] = TARGETS) -> None:
+        self.model = model
+        self.routes: list[Route] = []
+        self.layers: dict[str, LoraLinear] = {}
+        for name, module in list(model.named_modules()):
+            if isinstance(module, nn.Linear) and name.rpartition(".")[2] in targets:
+                parent, _, last = name.rpartition(".")
+                self.layers[name] = LoraLinear(module, self.routes)
+                setattr(model.get_submodule(parent), last, self.layers[name])
+
+    def route(self, routes: Sequence[Route]) -> None:
+        """Send the tokens of the next passes through these adapters. Ranges ascend and do not overlap."""
+        self.routes[:] = routes
+
+    def add(self, name: str, config: LoraConfig, seed: int = 0) -> None:
+        """A fresh adapter that changes nothing yet: A uniform as Kaiming has it, B zero."""
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self._targeted(config).values():
+            a = torch.empty(config.rank, layer.base.in_features)
+            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+            self._put(layer, name, config, a, torch.zeros(layer.base.out_features, config.rank))
+
+    def remove(self, name: str) -> None:
+        for layer in self.layers.values():
+            if layer.configs.pop(name, None):
+                del layer.lora_A[name], layer.lora_B[name]
+
+    def parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """The float32 masters of one adapter, by the names that PEFT gives them."""
+        return dict(self._named(name))
+
+    def save(self, name: str, folder: Path, base_name: str) -> None:
+        """Write the adapter as PEFT does, so that PEFT and vLLM open it."""
+        config = next(layer.configs[name] for layer in self.layers.values() if name in layer.configs)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {key: value.detach().contiguous() for key, value in self._named(name)}
+        save_file(weights, folder / PEFT_WEIGHTS, metadata={"format": "pt"})
+        card = {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_name,
+            "r": config.rank,
+            "lora_alpha": config.alpha,
+            "lora_dropout": config.dropout,
+            "target_modules": list(config.targets),
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+        }
+        (folder / PEFT_CONFIG).write_text(json.dumps(card, indent=2), encoding="utf-8")
+
+    def load(self, name: str, folder: Path) -> LoraConfig:
+        """Add an adapter that `save` or PEFT wrote.
+
+        Raises:
+            KeyError: the file lacks a weight of a targeted layer.
+        """
+        card = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
+        config = LoraConfig(card["r"], card["lora_alpha"], card["lora_dropout"], tuple(card["target_modules"]))
+        self.put(name, config, load_file(folder / PEFT_WEIGHTS))
+        return config
+
+    def put(self, name: str, config: LoraConfig, weights: Mapping[str, torch.Tensor]) -> None:
+        """Add an adapter from weights under PEFT's names."""
+        for path, layer in self._targeted(config).items():
+            a, b = (weights[f"{_PREFIX}{path}.lora_{side}.weight"].float() for side in "AB")
+            self._put(layer, name, config, a, b)
+
+    def _put(self, layer: LoraLinear, name: str, config: LoraConfig, a: torch.Tensor, b: torch.Tensor) -> None:
+        layer.lora_A[name], layer.lora_B[name] = nn.Parameter(a), nn.Parameter(b)
+        layer.configs[name] = config
+
+    def _targeted(self, config: LoraConfig) -> dict[str, LoraLinear]:
+        return {path: layer for path, layer in self.layers.items() if path.rpartition(".")[2] in config.targets}
+
+    def _named(self, name: str) -> Iterator[tuple[str, nn.Parameter]]:
+        for path, layer in self.layers.items():
+            if name in layer.configs:
+                yield f"{_PREFIX}{path}.lora_A.weight", layer.lora_A[name]
+                yield f"{_PREFIX}{path}.lora_B.weight", layer.lora_B[name]

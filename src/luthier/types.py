@@ -1,0 +1,23 @@
+"""Protocols and aliases that several floors share."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Tokenizer(Protocol):
+    """What the house asks of a tokenizer. `modeling.tokenizer` has the real one, `luthier.testing` a fake of bytes."""
+
+    eos_id: int | None
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`, without any special token added."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of `ids`. Bytes that are no whole character become U+FFFD."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one token stands for."""
+        ...

@@ -1,0 +1,40 @@
+"""What all tests share: settings in a folder of their own, a tiny base, and the real one."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from luthier.config import Settings, load_settings
+from luthier.errors import LuthierError
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: each worker of pytest-xdist would take all cores
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings whose whole state lies under the test's own folder, whatever the environment says."""
+    for name in list(os.environ):
+        if name.startswith("LUTHIER_"):
+            monkeypatch.delenv(name)
+    return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random base model of 2 layers as a folder. Read-only: make a copy to change it."""
+    from luthier.testing import make_tiny_base  # imports torch: only the tests that need it wait for that
+
+    return make_tiny_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def ada_folder() -> Path:
+    """The real weights of `ada`, from LUTHIER_MODELS or the user's default folder, pulled when they are not there."""
+    from luthier.modeling.bases import BaseStore
+
+    try:
+        return BaseStore(load_settings()).ensure("ada").path
+    except LuthierError as error:
+        pytest.skip(f"the weights of ada are not at hand: {error.message}")

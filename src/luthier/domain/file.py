@@ -13,6 +13,7 @@ class FileStatus(StrEnum):
     UPLOADED = "uploaded"
     PROCESSED = "processed"
     ERROR = "error"
+    DELETED = "deleted"  # its bytes are gone; jobs that used it still name it
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""The bytes of files, one file of the disk for each."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from luthier.config import Settings
+from luthier.errors import NotFoundError, PayloadTooLargeError
+
+
+class Blobs:
+    """A folder of bytes by id. Ids are ours (`domain.names`), so they are safe as file names."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.blobs_dir
+
+    def save(self, blob_id: str, chunks: Iterable[bytes], max_bytes: int) -> int:
+        """Write `chunks` as they come: all of them or nothing, never whole in memory.
+
+        Returns:
+            How many bytes it was.
+
+        Raises:
+            PayloadTooLargeError: there are more than `max_bytes`; nothing is kept.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._folder / f"{blob_id}.partial"
+        size = 0
+        try:
+            with partial.open("wb") as out:
+                for chunk in chunks:
+                    size += len(chunk)
+                    if size > max_bytes:
+                        raise PayloadTooLargeError(
+                            f"The file is larger than {max_bytes:,} bytes, the most that is taken here. "
+                            "Split it, or raise LUTHIER_MAX_FILE_BYTES.",
+                            param="file",
+                        )
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            partial.replace(self._folder / blob_id)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size
+
+    def path(self, blob_id: str) -> Path:
+        """Where the bytes lie.
+
+        Raises:
+            NotFoundError: there are none of that id.
+        """
+        path = self._folder / blob_id
+        if not path.is_file():
+            raise NotFoundError(f"The content of {blob_id} is not there.", param="id")
+        return path
+
+    def open(self, blob_id: str) -> BinaryIO:
+        return self.path(blob_id).open("rb")
+
+    def delete(self, blob_id: str) -> None:
+        """Remove the bytes, if they are there."""
+        (self._folder / blob_id).unlink(missing_ok=True)

@@ -1,0 +1,215 @@
+"""Jobs and their events. Each change of a job and the events that tell of it are one transaction."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from luthier.domain.file import File
+from luthier.domain.job import Dialect, Event, Job, Status
+from luthier.domain.model import TunedModel
+from luthier.domain.names import EVENT_PREFIX, new_id
+from luthier.domain.page import Page
+from luthier.errors import ConflictError, InvalidRequestError
+from luthier.storage.db import Database
+from luthier.storage.files import FILES
+from luthier.storage.models import MODELS
+from luthier.storage.rows import Rows
+from luthier.storage.schema import events, jobs
+
+JOBS = Rows(jobs, Job, "fine-tune job", "fine_tune_id")
+EVENTS = Rows(events, Event, "event", "after")
+
+
+def event(message: str, *, level: str = "info", data: Mapping[str, Any] | None = None) -> Event:
+    """An event of this moment; with `data` it is one of type metrics."""
+    kind = "message" if data is None else "metrics"
+    return Event(created_at=int(time.time()), level=level, message=message, type=kind, data=dict(data or {}))
+
+
+class JobStore:
+    """The queue, and the story of each job."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def create(self, job: Job, new_events: Iterable[Event] = ()) -> Job:
+        """Put a job into the queue. Its last event says how many jobs are ahead of it."""
+        with self._db.write() as connection:
+            ahead = connection.execute(
+                select(func.count()).where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
+            ).scalar_one()
+            JOBS.insert(connection, job)
+            self._tell(connection, job.id, [*new_events, event(f"Fine-tune enqueued. Queue number: {ahead}")])
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        with self._db.read() as connection:
+            return JOBS.get(connection, job_id)
+
+    def list(
+        self,
+        *,
+        dialect: Dialect | None = None,
+        status: Status | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Page[Job]:
+        query = select(jobs)
+        if dialect is not None:
+            query = query.where(jobs.c.dialect == dialect)
+        if status is not None:
+            query = query.where(jobs.c.status == status)
+        with self._db.read() as connection:
+            return JOBS.page(connection, query, after=after, limit=limit, newest_first=newest_first, metadata=metadata)
+
+    def users_of(self, file_id: str) -> tuple[Job, ...]:
+        """Jobs that wait or run and read this file."""
+        query = select(jobs).where(
+            jobs.c.status.in_([Status.QUEUED, Status.RUNNING]),
+            (jobs.c.training_file == file_id) | (jobs.c.validation_file == file_id),
+        )
+        with self._db.read() as connection:
+            return JOBS.page(connection, query).items
+
+    def transition(self, job_id: str, *new_events: Event, **changes: Any) -> Job:
+        """Change a job and tell of it.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: its status cannot become that.
+        """
+        return self.finish(job_id, new_events, **changes)
+
+    def finish(
+        self,
+        job_id: str,
+        new_events: Iterable[Event] = (),
+        *,
+        files: Iterable[File] = (),
+        models: Iterable[TunedModel] = (),
+        **changes: Any,
+    ) -> Job:
+        """Change a job, tell of it, and record what it made, all of it or nothing.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: its status cannot become that, or a model's name is taken.
+        """
+        try:
+            with self._db.write() as connection:
+                job = self._evolve(connection, job_id, **changes)
+                for file in files:
+                    FILES.insert(connection, file)
+                for model in models:
+                    MODELS.insert(connection, model)
+                self._tell(connection, job_id, new_events)
+        except IntegrityError as error:
+            raise ConflictError(f"Job {job_id} made something that is already there: {error.orig}") from error
+        return job
+
+    def request_cancel(self, job_id: str) -> Job:
+        """Cancel a waiting job at once; ask a running one to stop, which its worker does within seconds.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it is over.
+        """
+        with self._db.write() as connection:
+            job = JOBS.get(connection, job_id, for_update=True)
+            if job.status.is_final:
+                raise InvalidRequestError(f"Job has already completed: {job_id}. Its status is {job.status}.")
+            if job.status is Status.QUEUED:
+                job = self._evolve(connection, job_id, status=Status.CANCELLED, cancel_requested=True)
+                self._tell(connection, job_id, [event("Fine-tune cancelled")])
+            elif not job.cancel_requested:
+                job = self._evolve(connection, job_id, cancel_requested=True)
+        return job
+
+    def claim_next(self) -> Job | None:
+        """Take the oldest waiting job into work, or None when none waits. Two callers never get the same."""
+        query = select(jobs).where(jobs.c.status == Status.QUEUED).order_by(jobs.c.position).limit(1)
+        with self._db.write() as connection:
+            row = connection.execute(query.with_for_update(skip_locked=True)).mappings().one_or_none()
+            if row is None:
+                return None
+            first_time = row["started_at"] is None
+            job = self._evolve(connection, row["id"], status=Status.RUNNING)
+            if first_time:
+                self._tell(connection, job.id, [event("Fine-tune started")])
+        return job
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job that is over, and its events.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it waits or runs.
+        """
+        with self._db.write() as connection:
+            job = JOBS.get(connection, job_id, for_update=True)
+            if not job.status.is_final:
+                raise InvalidRequestError(f"Job {job_id} is {job.status}. Cancel it first, then delete it.")
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    def add_event(self, job_id: str, new_event: Event, key: str | None = None) -> bool:
+        """Tell of something.
+
+        Args:
+            key: tell it once: if the job has an event of that key, nothing happens.
+
+        Returns:
+            Whether the event is new.
+
+        Raises:
+            NotFoundError: there is no such job.
+        """
+        with self._db.write() as connection:
+            JOBS.get(connection, job_id, for_update=True)
+            if key is not None:
+                told = select(events.c.id).where(events.c.job_id == job_id, events.c.key == key)
+                if connection.execute(told).first() is not None:
+                    return False
+            self._tell(connection, job_id, [new_event], key=key)
+        return True
+
+    def events(
+        self, job_id: str, *, after: str | None = None, limit: int | None = None, newest_first: bool = False
+    ) -> Page[Event]:
+        """A job's story, in the order in which it was told.
+
+        Args:
+            after: id of the last event already known.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: `after` names no event.
+        """
+        with self._db.read() as connection:
+            JOBS.get(connection, job_id)
+            query = select(events).where(events.c.job_id == job_id)
+            return EVENTS.page(connection, query, after=after, limit=limit, newest_first=newest_first)
+
+    def _evolve(self, connection: Connection, job_id: str, **changes: Any) -> Job:
+        now = int(time.time())
+        old = JOBS.get(connection, job_id, for_update=True)
+        job = old.evolve(**changes, updated_at=now)
+        if job.status is Status.RUNNING and job.started_at is None:
+            job = job.evolve(started_at=now)
+        if job.status.is_final and not old.status.is_final:
+            job = job.evolve(finished_at=now)
+        JOBS.replace(connection, job_id, job)
+        return job
+
+    def _tell(self, connection: Connection, job_id: str, new_events: Iterable[Event], key: str | None = None) -> None:
+        for one in new_events:
+            EVENTS.insert(connection, replace(one, id=new_id(EVENT_PREFIX)), job_id=job_id, key=key)

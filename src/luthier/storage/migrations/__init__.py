@@ -1,0 +1,1 @@
+"""Alembic migrations; `storage.db` runs them when the database is opened."""

@@ -1,0 +1,110 @@
+"""The tables. Columns bear the names of the domain's fields; migrations must arrive at exactly this."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _position() -> "Column[int]":
+    """Order of insertion: what lists and cursors go by, since many things happen within one second."""
+    return Column("position", Integer, primary_key=True)
+
+
+def _json(name: str, *, nullable: bool = False) -> "Column[object]":
+    return Column(name, JSON(none_as_null=True), nullable=nullable)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("dialect", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("model", Text, nullable=False),
+    _json("hyperparameters"),
+    Column("training_file", String(64), nullable=False),
+    Column("validation_file", String(64)),
+    Column("suffix", Text),
+    Column("organization", Text, nullable=False),
+    _json("resolved", nullable=True),
+    Column("result_file", String(64)),
+    Column("fine_tuned_model", Text),
+    Column("trained_tokens", BigInteger),
+    Column("error", Text),
+    Column("cancel_requested", Boolean, nullable=False),
+    _json("metadata"),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("finished_at", BigInteger),
+    Index(None, "status", "position"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "events",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("job_id", String(64), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("key", String(128)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("level", String(16), nullable=False),
+    Column("type", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    _json("data"),
+    UniqueConstraint("job_id", "key"),
+    Index(None, "job_id", "position"),
+    sqlite_autoincrement=True,
+)
+
+files = Table(
+    "files",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(32), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("status_details", Text),
+    sqlite_autoincrement=True,
+)
+
+tuned_models = Table(
+    "tuned_models",
+    metadata,
+    _position(),
+    Column("id", String(512), nullable=False, unique=True),
+    Column("root", Text, nullable=False),
+    Column("parent", Text, nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("folder", String(128), nullable=False, unique=True),
+    # No foreign key: a model outlives the record of the job that made it.
+    Column("job_id", String(64), nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("step", BigInteger),
+    sqlite_autoincrement=True,
+)

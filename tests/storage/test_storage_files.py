@@ -1,0 +1,95 @@
+"""Files, their bytes, tuned models and measured rates."""
+
+import pytest
+
+from luthier.config import Settings
+from luthier.domain.file import File, FileStatus, Purpose
+from luthier.domain.hyperparameters import Method
+from luthier.domain.model import TunedModel
+from luthier.errors import NotFoundError, PayloadTooLargeError
+from luthier.storage import rates
+from luthier.storage.blobs import Blobs
+from luthier.storage.db import Database
+from luthier.storage.files import FileStore
+from luthier.storage.models import TunedModelStore
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Settings(home=tmp_path)
+
+
+def make_file(file_id):
+    return File(file_id, "train.jsonl", Purpose.FINE_TUNE, 12, 100)
+
+
+def test_files_come_back_and_change(home):
+    files = FileStore(Database.open(home))
+    files.create(make_file("file-1"))
+    changed = files.update("file-1", status=FileStatus.ERROR, status_details="line 3: no completion")
+    assert files.get("file-1") == changed
+    assert changed.status_details == "line 3: no completion"
+
+
+def test_a_deleted_file_is_remembered_for_its_jobs_alone(home):
+    files = FileStore(Database.open(home))
+    for name in ("file-1", "file-2"):
+        files.create(make_file(name))
+    files.delete("file-1")
+    assert [file.id for file in files.list().items] == ["file-2"]
+    assert files.get("file-1", deleted=True).status is FileStatus.DELETED
+    for call in (files.get, files.delete):
+        with pytest.raises(NotFoundError, match="No such File object: file-1"):
+            call("file-1")
+    assert files.list(purpose=Purpose.RESULTS).items == ()
+
+
+def test_blobs_are_streamed_and_whole(home):
+    blobs = Blobs(home)
+    assert blobs.save("file-1", (b"ab", b"", b"cde"), max_bytes=5) == 5
+    assert blobs.path("file-1").read_bytes() == b"abcde"
+    with blobs.open("file-1") as stream:
+        assert stream.read() == b"abcde"
+    blobs.delete("file-1")
+    blobs.delete("file-1")
+    with pytest.raises(NotFoundError):
+        blobs.path("file-1")
+
+
+def test_too_many_bytes_leave_nothing(home):
+    def endless():
+        while True:
+            yield b"x" * 10
+
+    with pytest.raises(PayloadTooLargeError, match="LUTHIER_MAX_FILE_BYTES"):
+        Blobs(home).save("file-1", endless(), max_bytes=25)
+    assert list(home.blobs_dir.iterdir()) == []
+
+
+def test_a_broken_upload_leaves_nothing(home):
+    def broken():
+        yield b"x"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        Blobs(home).save("file-1", broken(), max_bytes=25)
+    assert list(home.blobs_dir.iterdir()) == []
+
+
+def test_tuned_models(home):
+    models = TunedModelStore(Database.open(home))
+    final = models.add(TunedModel("ada:ft-a", "w", "ada", Method.LORA, "ft-1", "ft-1", 3))
+    early = models.add(TunedModel("ada:ft-a:ckpt-step-5", "w", "ada", Method.LORA, "ft-1-step-5", "ft-1", 3, step=5))
+    assert models.list() == [final, early]
+    assert models.get("ada:ft-a:ckpt-step-5") == early
+    assert models.delete("ada:ft-a") == final
+    assert models.find("ada:ft-a") is None
+    with pytest.raises(NotFoundError, match="ada:ft-a"):
+        models.get("ada:ft-a")
+
+
+def test_rates(home):
+    assert rates.read(home, "ada-weights") is None
+    rates.write(home, "ada-weights", 640.0)
+    rates.write(home, "other", 100.0)
+    assert rates.read(home, "ada-weights") == 640.0

@@ -1,0 +1,89 @@
+"""The migrations arrive at the schema, and the schema at the domain."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from luthier.config import Settings
+from luthier.domain.file import File
+from luthier.domain.job import Event, Job
+from luthier.domain.model import TunedModel
+from luthier.errors import ConfigError
+from luthier.storage import schema
+from luthier.storage.db import Database
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Settings(home=tmp_path / "a home with 100 % odd & letters")
+
+
+def test_migrations_give_exactly_the_schema(home):
+    database = Database.open(home)
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "table", "more"),
+    [
+        (Job, schema.jobs, set()),
+        (File, schema.files, set()),
+        (TunedModel, schema.tuned_models, set()),
+        (Event, schema.events, {"job_id", "key"}),
+    ],
+)
+def test_columns_are_the_fields(kind, table, more):
+    fields = {field.name for field in dataclasses.fields(kind)}
+    assert {column.name for column in table.c} == fields | more | {"position"}
+
+
+def test_a_second_opening_changes_nothing(home):
+    Database.open(home).close()
+    Database.open(home).close()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(home):
+    database = Database.open(home)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match="revision 9999"):
+        Database.open(home)
+
+
+def test_a_broken_url_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="LUTHIER_DATABASE_URL"):
+        Database.open(Settings(home=tmp_path, database_url="nonsense"))
+
+
+def test_sqlite_is_set_up_for_many_processes(home):
+    with Database.open(home).read() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+
+
+def test_a_transaction_that_fails_leaves_nothing(home):
+    database = Database.open(home)
+    row = {"id": "f", "filename": "a", "purpose": "p", "bytes": 1, "created_at": 1, "status": "s"}
+    with pytest.raises(IntegrityError), database.write() as connection:
+        connection.execute(schema.files.insert(), [row, row])
+    with database.read() as connection:
+        assert connection.execute(schema.files.select()).all() == []
+
+
+def test_processes_may_open_a_new_database_at_once(home):
+    script = (
+        "import sys; from pathlib import Path; from luthier.config import Settings;"
+        "from luthier.storage.db import Database; Database.open(Settings(home=Path(sys.argv[1])))"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", script, str(home.home)]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]

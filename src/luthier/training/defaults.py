@@ -1,0 +1,77 @@
+"""What a run uses where its owner left the choice to us. Every automatic value stands in this file.
+
+The experiments behind the values stand in `docs/log.md`.
+"""
+
+import math
+from typing import TypeVar
+
+from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
+from luthier.errors import InvalidRequestError
+
+N_EPOCHS = 4
+BATCH_SHARE = 0.002  # of the training set, examples
+MAX_BATCH_SIZE = 256
+MULTIPLIERS = ((1, 0.1), (64, 0.2))  # (from this batch size on, learning rate multiplier), ascending
+PROMPT_LOSS_WEIGHT = 0.01
+LORA_RANK = 16
+SEED = 0
+
+LORA_SCALE = 2.0  # alpha / rank
+LORA_DROPOUT = 0.0
+WARMUP_SHARE = 0.1  # of all steps, linear from 0
+DECAY = "linear"  # after the warm-up, to 0: a key of optim.DECAYS
+WEIGHT_DECAY = 0.0
+BETAS = (0.9, 0.999)
+MAX_GRAD_NORM = 1.0
+AVERAGED_SHARE = 0.0  # of all steps, the last ones: the mean of their weights is the result; 0 takes the last
+
+
+_T = TypeVar("_T")
+
+
+def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = None) -> ResolvedHyperparameters:
+    """Choose what the user left open. What is set stays exactly as it is.
+
+    Args:
+        hp: as the user asked for them.
+        n_examples: size of the training set.
+        parent_rank: rank of the adapter that training starts from, which the new one keeps.
+
+    Raises:
+        InvalidRequestError: a rank other than the parent's.
+    """
+    if parent_rank is not None and hp.lora_rank not in (None, parent_rank):
+        raise InvalidRequestError(
+            f"The model to start from is an adapter of rank {parent_rank}; it cannot go on with rank {hp.lora_rank}. "
+            "Leave the rank out, or start from the base model.",
+            param="lora_rank",
+        )
+    batch_size = hp.batch_size if hp.batch_size is not None else automatic_batch_size(n_examples)
+    return ResolvedHyperparameters(
+        n_epochs=_or(hp.n_epochs, N_EPOCHS),
+        batch_size=batch_size,
+        learning_rate_multiplier=_or(hp.learning_rate_multiplier, automatic_multiplier(batch_size)),
+        prompt_loss_weight=_or(hp.prompt_loss_weight, PROMPT_LOSS_WEIGHT),
+        method=hp.method,
+        lora_rank=_or(hp.lora_rank, parent_rank or LORA_RANK) if hp.method is Method.LORA else 0,
+        seed=_or(hp.seed, SEED),
+        compute_classification_metrics=hp.compute_classification_metrics,
+        classification_n_classes=hp.classification_n_classes,
+        classification_positive_class=hp.classification_positive_class,
+        classification_betas=hp.classification_betas,
+    )
+
+
+def automatic_batch_size(n_examples: int) -> int:
+    """0.2 % of the training set, at least 1, at most 256."""
+    return min(MAX_BATCH_SIZE, max(1, math.floor(n_examples * BATCH_SHARE + 0.5)))
+
+
+def automatic_multiplier(batch_size: int) -> float:
+    """The factor on the base's learning rate that goes with this batch size."""
+    return next(multiplier for least, multiplier in reversed(MULTIPLIERS) if batch_size >= least)
+
+
+def _or(value: _T | None, default: _T) -> _T:
+    return default if value is None else value

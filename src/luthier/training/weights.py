@@ -1,0 +1,150 @@
+"""The weights that learn: an adapter on a frozen base, or the base's own."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
+from luthier.errors import TrainingError
+from luthier.modeling.loader import BaseModel, quiet
+from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
+from luthier.training import defaults
+
+ADAPTER = "tuned"
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+
+
+class TunedWeights(Protocol):
+    """What a run changes.
+
+    `masters` are float32 and belong to the optimizer; their `.grad` adds up over the passes of a step.
+    """
+
+    masters: dict[str, nn.Parameter]
+
+    def prepare_pass(self, n_tokens: int) -> None:
+        """To be called before each pass of a row of so many tokens."""
+        ...
+
+    def publish(self) -> None:
+        """Let the model compute with the masters as they are now."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write the model as it is served: a PEFT adapter, or whole weights with their tokenizer."""
+        ...
+
+
+def tuned_weights(base: BaseModel, hp: ResolvedHyperparameters, parent: Path | None) -> TunedWeights:
+    """Make ready what a run trains. Changes `base.model` in place.
+
+    Args:
+        parent: folder of an adapter to start from.
+
+    Raises:
+        TrainingError: the parent is no adapter of this rank on this base.
+    """
+    if hp.method is Method.FULL:
+        return FullWeights(base, parent)
+    return AdapterWeights(base, hp, parent)
+
+
+class AdapterWeights:
+    """A low-rank adapter; `LoraModel` computes with the masters themselves."""
+
+    def __init__(self, base: BaseModel, hp: ResolvedHyperparameters, parent: Path | None) -> None:
+        self._base = base
+        self._lora = LoraModel(base.model)
+        if parent is None:
+            config = LoraConfig(hp.lora_rank, defaults.LORA_SCALE * hp.lora_rank, defaults.LORA_DROPOUT)
+            self._lora.add(ADAPTER, config, hp.seed)
+        elif (rank := _load_adapter(self._lora, parent)) != hp.lora_rank:
+            raise TrainingError(f"The adapter to start from has rank {rank}, the run asks for {hp.lora_rank}.")
+        base.model.to(base.device)
+        self.masters = self._lora.parameters(ADAPTER)
+
+    def prepare_pass(self, n_tokens: int) -> None:
+        self._lora.route([Route(ADAPTER, 0, n_tokens)])
+
+    def publish(self) -> None:
+        pass
+
+    def save(self, folder: Path) -> None:
+        self._lora.save(ADAPTER, folder, self._base.name)
+
+
+class FullWeights:
+    """All weights of the model but the token embeddings and the head, which stay as pre-training left them.
+
+    A model in a narrower dtype computes with rounded copies of the masters; gradients add up in float32.
+    """
+
+    def __init__(self, base: BaseModel, parent: Path | None) -> None:
+        self._base = base
+        if parent is not None:
+            _merge_adapter(base, parent)
+        model: Any = base.model
+        frozen = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
+        self._live = {name: weight for name, weight in model.named_parameters() if weight not in frozen}
+        self.masters = {name: self._master(weight) for name, weight in self._live.items()}
+
+    def prepare_pass(self, n_tokens: int) -> None:
+        pass
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        for name, weight in self._live.items():
+            if weight is not self.masters[name]:
+                weight.copy_(self.masters[name])
+
+    def save(self, folder: Path) -> None:
+        model: Any = self._base.model
+        with quiet():
+            model.save_pretrained(folder)
+        for name in _TOKENIZER_FILES:
+            source = Path(model.name_or_path) / name
+            if source.is_file():
+                shutil.copyfile(source, folder / name)
+
+    @staticmethod
+    def _master(weight: nn.Parameter) -> nn.Parameter:
+        weight.requires_grad_(True)
+        if weight.dtype == torch.float32:
+            return weight
+        master = nn.Parameter(weight.detach().float())
+
+        def collect(weight: torch.Tensor) -> None:
+            if weight.grad is not None:
+                if master.grad is None:
+                    master.grad = torch.zeros_like(master)
+                master.grad += weight.grad
+                weight.grad = None
+
+        weight.register_post_accumulate_grad_hook(collect)  # type: ignore[no-untyped-call]
+        return master
+
+
+def _load_adapter(lora: LoraModel, folder: Path) -> int:
+    """Load an adapter under the name `ADAPTER`; its rank."""
+    try:
+        return lora.load(ADAPTER, folder).rank
+    except (OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"The model to start from cannot be loaded from {folder}: {error}") from error
+
+
+@torch.no_grad()
+def _merge_adapter(base: BaseModel, folder: Path) -> None:
+    """Add an adapter to the base's own weights, so that all of them can go on learning."""
+    if not (folder / PEFT_CONFIG).is_file():
+        raise TrainingError(f"{folder} holds no adapter: load whole weights as the base to start from.")
+    lora = LoraModel(base.model)
+    _load_adapter(lora, folder)
+    for path, layer in lora.layers.items():
+        if ADAPTER in layer.configs:
+            delta = layer.lora_B[ADAPTER] @ layer.lora_A[ADAPTER] * layer.configs[ADAPTER].scale  # (out, in)
+            layer.base.weight += delta.to(layer.base.weight)
+        parent, _, last = path.rpartition(".")
+        setattr(base.model.get_submodule(parent), last, layer.base)

@@ -1,0 +1,1 @@
+"""Speaks to clients over HTTP: translates wire ↔ domain, calls the services, decides nothing."""

@@ -1,0 +1,61 @@
+"""The application: every router, and the services behind them, opened and closed with it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
+
+import luthier
+from luthier.config import Settings
+from luthier.server import errors
+from luthier.server.dependencies import refuse_unknown_query
+from luthier.server.middleware import RequestContextMiddleware
+from luthier.server.openai import completions, files, fine_tunes, fine_tuning_jobs, health, models
+from luthier.server.wire.base import ErrorAnswer
+from luthier.server.wiring import Services, open_services
+
+_THREADS = 64
+"""Requests that wait for the disk or the database at once. They are short; streams use a thread only while they look."""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    services: Callable[[Settings], AbstractContextManager[Services]] = open_services,
+) -> FastAPI:
+    """
+    Args:
+        services: opens what the requests are given to, when the server starts, and closes it when it stops.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        opened = services(settings)
+        app.state.services = await to_thread.run_sync(opened.__enter__)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(opened.__exit__, None, None, None)
+
+    app = FastAPI(
+        title="Luthier",
+        version=luthier.__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        dependencies=[Depends(refuse_unknown_query)],
+        generate_unique_id_function=_operation_id,
+        responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
+    )
+    app.state.settings = settings
+    errors.install(app)
+    app.add_middleware(RequestContextMiddleware)
+    for part in (files, fine_tunes, fine_tuning_jobs, models, completions, health):
+        app.include_router(part.router)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,128 @@
+"""Every error as the `error` object of OpenAI's API, with a status that both clients can read."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from luthier.errors import InvalidRequestError, LuthierError, NotFoundError
+
+logger = logging.getLogger("luthier.server")
+
+_SHOWN_CHARS = 60
+_METHODS = ("GET", "POST", "DELETE", "PUT", "PATCH")
+
+
+class MethodNotAllowedError(InvalidRequestError):
+    """The path exists, the method on it does not."""
+
+    status = 405
+
+
+def error_body(error: LuthierError) -> dict[str, Any]:
+    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer each kind of error in the one shape."""
+    app.add_exception_handler(LuthierError, _on_luthier_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def _answer(error: LuthierError, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(error_body(error), error.status, headers)
+
+
+async def _on_luthier_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, LuthierError)
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("%s %s: %s", request.method, request.url.path, error.message)
+    return _answer(error)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return _answer(from_validation(error.errors()))
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.url.path
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = _allowed_methods(request)
+        headers = {"Allow": ", ".join((*allowed, "OPTIONS"))}
+        if method == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
+        message = f"Not allowed to {method} on {path}. It takes {' and '.join(allowed)}."
+        return _answer(MethodNotAllowedError(message, code="method_not_allowed"), headers)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        hint = "" if path.startswith("/v1/") else " The API's paths begin with /v1: is it missing in the client's base URL?"
+        return _answer(NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
+    other = InvalidRequestError if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else LuthierError
+    return JSONResponse(error_body(other(str(error.detail))), error.status_code, error.headers)
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """The methods that some route takes on this path."""
+
+    def takes(method: str) -> bool:
+        scope = dict(request.scope, method=method)
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+
+    return [method for method in _METHODS if takes(method)]
+
+
+def from_validation(errors: Sequence[Any]) -> InvalidRequestError:
+    """The first of pydantic's errors in plain words, its place as `param`."""
+    first = errors[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    if first["type"] == "missing":
+        return InvalidRequestError(f"You must provide the parameter '{place}'.", param=place)
+    message = f"'{place}' {_words(first)}, not {_shown(first['input'])}."
+    return InvalidRequestError(message, param=place)
+
+
+_WORDS = {
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be an array",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def _words(error: Any) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        return str(context["error"])
+    known = _WORDS.get(error["type"])
+    return known.format(**context) if known else f"does not fit ({error['msg']})"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 1] + "…"

@@ -1,0 +1,62 @@
+"""What every answer carries, and the last net: request id, time taken, version, and no stack trace for anyone."""
+
+import logging
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from luthier.errors import LuthierError
+from luthier.server.errors import error_body
+
+logger = logging.getLogger("luthier.server")
+
+API_VERSION = "2020-10-01"
+"""The value of `openai-version`, as the old service sent it."""
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class RequestContextMiddleware:
+    """Gives each request an id and a clock, answers HEAD as a GET without its body, and turns a crash into a 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid4().hex}"
+        answering = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal answering
+            if message["type"] == "http.response.start":
+                answering = True
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = headers["request-id"] = request_id
+                headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
+                headers["openai-version"] = API_VERSION
+            await send(message)
+
+        inner = dict(scope, method="GET") if scope["method"] == "HEAD" else scope
+        inner.setdefault("state", {})["request_id"] = request_id
+        try:
+            await self.app(inner, receive, send_with_headers)
+        except ClientDisconnect:
+            logger.info("%s %s: the client went away while sending (%s)", scope["method"], scope["path"], request_id)
+        except Exception:  # the boundary: whatever nobody foresaw is logged here, and told without its inside
+            logger.exception("%s %s failed (%s)", scope["method"], scope["path"], request_id)
+            if answering:
+                raise
+            error = LuthierError(
+                f"The server had an error while processing your request. Its log has the reason under {request_id}.",
+                code="internal_error",
+            )
+            await JSONResponse(error_body(error), error.status)(scope, receive, send_with_headers)

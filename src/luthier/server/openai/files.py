@@ -1,0 +1,94 @@
+"""/v1/files"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import IO, Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse
+from starlette.requests import Request
+
+from luthier.domain.file import Purpose
+from luthier.errors import InvalidRequestError, UnknownFieldError
+from luthier.server.multipart import receive_form
+from luthier.server.wire.base import CursorPage, Deleted
+from luthier.server.wire.files import FileObject
+from luthier.server.dependencies import ServicesOf, SettingsOf
+
+router = APIRouter(prefix="/v1/files", tags=["Files"])
+
+_CHUNK_BYTES = 1 << 20
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["purpose", "file"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "purpose": {"type": "string", "const": Purpose.FINE_TUNE.value},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("", openapi_extra=_FORM)
+async def upload_file(request: Request, services: ServicesOf, settings: SettingsOf) -> FileObject:
+    """Upload a file. It is checked at once: `status` and `status_details` say what is wrong with it."""
+    async with receive_form(request, settings.home / "uploads", settings.max_file_bytes) as form:
+        for name in (*form.fields, *([form.file_field] if form.filename is not None else [])):
+            if name not in ("purpose", "file"):
+                raise UnknownFieldError(name, ("purpose", "file"), "The upload of a file")
+        if not form.fields.get("purpose"):
+            raise InvalidRequestError("You must provide the parameter 'purpose'.", param="purpose")
+        if form.filename is None or form.file_field != "file":
+            raise InvalidRequestError("You must provide the parameter 'file', with a file name.", param="file")
+        create = partial(services.files.create, form.filename, form.fields["purpose"], _chunks(form.file))
+        return FileObject.of(await to_thread.run_sync(create))
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk
+
+
+@router.get("")
+def list_files(
+    services: ServicesOf,
+    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+    after: Annotated[str | None, Query(description="Id of the last file already seen.")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=10_000, description="All by default.")] = None,
+    order: Literal["asc", "desc"] = "asc",
+) -> CursorPage[FileObject]:
+    """List the files, oldest first unless asked otherwise; complete by default."""
+    page = services.files.list(purpose=purpose, after=after, limit=limit, newest_first=order == "desc")
+    data = [FileObject.of(file) for file in page.items]
+    ends = {"first_id": data[0].id, "last_id": data[-1].id} if data else {}
+    return CursorPage(data=data, has_more=page.has_more, **ends)
+
+
+@router.get("/{file_id:path}/content", response_class=FileResponse)
+def download_file(file_id: str, services: ServicesOf) -> FileResponse:
+    """The file's bytes."""
+    file, path = services.files.content(file_id)
+    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+
+
+@router.get("/{file_id:path}")
+def retrieve_file(file_id: str, services: ServicesOf) -> FileObject:
+    """One file. An id that is a path or a URL is simply not found: the old client asks for those first."""
+    return FileObject.of(services.files.get(file_id))
+
+
+@router.delete("/{file_id:path}")
+def delete_file(file_id: str, services: ServicesOf) -> Deleted:
+    """Delete a file and its bytes."""
+    services.files.delete(file_id)
+    return Deleted(id=file_id, object="file")

@@ -1,0 +1,96 @@
+"""/v1/fine-tunes: the first fine-tuning API."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+import anyio
+from anyio import to_thread
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from luthier.domain.job import Dialect, Job
+from luthier.server.body import JsonRoute
+from luthier.server.sse import event_stream
+from luthier.server.wire.base import Deleted, Listing
+from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTune, FineTuneEvent, FineTuneWithEvents
+from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.wiring import Services
+from luthier.services.fine_tunes import CreateFineTune, FineTuneService
+
+router = APIRouter(prefix="/v1/fine-tunes", tags=["Fine-tunes"], route_class=JsonRoute)
+
+_POLL_SECONDS = 0.25  # between two looks for new events
+
+
+@router.post("")
+def create_fine_tune(body: CreateFineTuneBody, services: ServicesOf) -> FineTuneWithEvents:
+    """Put a fine-tune into the queue."""
+    job = services.fine_tunes.create(
+        CreateFineTune(
+            dialect=Dialect.LEGACY,
+            training_file=body.training_file,
+            validation_file=body.validation_file,
+            model=body.model,
+            suffix=body.suffix,
+            hyperparameters=body.to_domain(seed=body.seed),
+        )
+    )
+    return _with_events(services, job)
+
+
+@router.get("")
+def list_fine_tunes(services: ServicesOf) -> Listing[FineTune]:
+    """All fine-tunes, oldest first."""
+    jobs = services.fine_tunes.list().items
+    return Listing(data=[FineTune.of(job, services.fine_tunes.files_of(job)) for job in jobs])
+
+
+@router.get("/{fine_tune_id}")
+def retrieve_fine_tune(fine_tune_id: str, services: ServicesOf) -> FineTuneWithEvents:
+    """One fine-tune, with its events."""
+    return _with_events(services, services.fine_tunes.get(fine_tune_id))
+
+
+@router.delete("/{fine_tune_id}")
+def delete_fine_tune(fine_tune_id: str, services: ServicesOf) -> Deleted:
+    """Forget a finished fine-tune. The model it made stays."""
+    services.fine_tunes.delete(fine_tune_id)
+    return Deleted(id=fine_tune_id, object="fine-tune")
+
+
+@router.post("/{fine_tune_id}/cancel")
+def cancel_fine_tune(fine_tune_id: str, services: ServicesOf) -> FineTuneWithEvents:
+    """Stop a fine-tune: at once while it waits, within seconds while it runs."""
+    return _with_events(services, services.fine_tunes.cancel(fine_tune_id))
+
+
+@router.get("/{fine_tune_id}/events", response_model=Listing[FineTuneEvent])
+def list_fine_tune_events(
+    fine_tune_id: str,
+    services: ServicesOf,
+    settings: SettingsOf,
+    stream: Annotated[bool, Query(description="Follow the events until the fine-tune is finished.")] = False,
+) -> Response | Listing[FineTuneEvent]:
+    """All events, oldest first; with `stream=true` as server-sent events that go on until `data: [DONE]`."""
+    page = services.fine_tunes.events(fine_tune_id)
+    if stream:
+        return event_stream(_follow(services.fine_tunes, fine_tune_id), settings.heartbeat_seconds)
+    return Listing(data=[FineTuneEvent.of(event) for event in page.items])
+
+
+async def _follow(fine_tunes: FineTuneService, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    """Every event, past ones first, until the job is over."""
+    after: str | None = None
+    while True:
+        job = await to_thread.run_sync(fine_tunes.get, job_id)  # before its events: none of a finished job is missed
+        for event in (await to_thread.run_sync(lambda after=after: fine_tunes.events(job_id, after=after))).items:
+            yield FineTuneEvent.of(event).model_dump()
+            after = event.id
+        if job.status.is_final:
+            return
+        await anyio.sleep(_POLL_SECONDS)
+
+
+def _with_events(services: Services, job: Job) -> FineTuneWithEvents:
+    events = services.fine_tunes.events(job.id).items
+    return FineTuneWithEvents.of(job, services.fine_tunes.files_of(job), events=events)

@@ -1,0 +1,73 @@
+"""Server-sent events as the OpenAI clients read them: `data: {json on one line}`, heartbeats, `data: [DONE]`."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from luthier.errors import LuthierError
+from luthier.server.errors import error_body
+
+logger = logging.getLogger("luthier.server")
+
+HEARTBEAT = b": heartbeat\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+def encode(data: Any) -> bytes:
+    """One event. JSON escapes line ends, so the data is always one line."""
+    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def event_stream(items: AsyncGenerator[dict[str, Any], None], heartbeat_seconds: float) -> StreamingResponse:
+    """Sends each item as an event, a heartbeat whenever there was none for a while, and `[DONE]` at the end.
+
+    An error on the way becomes an event with the `error` object, and the stream ends without `[DONE]`.
+    """
+    return StreamingResponse(
+        _lines(items, heartbeat_seconds),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _lines(items: AsyncGenerator[dict[str, Any], None], heartbeat_seconds: float) -> AsyncIterator[bytes]:
+    try:
+        async for item in with_heartbeats(items, heartbeat_seconds):
+            yield HEARTBEAT if item is None else encode(item)
+        yield DONE
+    except LuthierError as error:
+        yield encode(error_body(error))
+    except Exception:  # the boundary: the answer's status is gone out already, so the stream itself must tell
+        logger.exception("A stream failed")
+        yield encode(error_body(LuthierError("The server had an error while streaming.", code="internal_error")))
+
+
+async def with_heartbeats(
+    items: AsyncGenerator[dict[str, Any], None], seconds: float
+) -> AsyncIterator[dict[str, Any] | None]:
+    """The items as they come, and None each time that `seconds` passed without one. Closes `items` at the end."""
+    pending: asyncio.Future[dict[str, Any]] | None = None
+    try:
+        while True:
+            pending = pending or asyncio.ensure_future(anext(items))
+            done, _ = await asyncio.wait({pending}, timeout=seconds)
+            if not done:
+                yield None
+                continue
+            finished, pending = pending, None
+            try:
+                item = finished.result()
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        if pending is not None:
+            pending.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
+                await pending
+        await items.aclose()

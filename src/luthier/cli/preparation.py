@@ -1,0 +1,258 @@
+"""What `luthier prepare` does: talks to the terminal, or to a program in JSON."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import typer
+
+from luthier.config import Settings, load_settings
+from luthier.datasets import estimate
+from luthier.datasets.checks.context import LengthLimit, Task, infer_task
+from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, visible
+from luthier.datasets.formats import Source, read_source
+from luthier.datasets.jsonl import FIELDS
+from luthier.datasets.prepare import Advice, Mended, Written, advise, mend, write_prepared
+from luthier.errors import DataError, LuthierError
+from luthier.modeling.bases import BaseStore
+from luthier.modeling.tokenizer import HFTokenizer
+from luthier.types import Tokenizer
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; fields as the options of `cli.prepare`.
+
+    Args:
+        accept: ask nothing, take what is recommended.
+    """
+
+    file: Path
+    accept: bool = False
+    as_json: bool = False
+    validation: Path | None = None
+    model: str = "ada"
+    max_tokens: int | None = None
+    n_epochs: int = 4
+    tokens_per_second: float | None = None
+    prices: Path | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of the training: None where nothing is known.
+
+    Args:
+        n_tokens: all epochs.
+    """
+
+    n_tokens: int
+    seconds: float | None
+    cost: float | None
+    currency: str | None
+
+
+class Terminal:
+    """Shows findings and asks, as the old tool did; or, with `accept`, answers for the user."""
+
+    def __init__(self, accept: bool) -> None:
+        self._accept = accept
+        self._heading = "\nWhat will be done:"
+        self._asked = False
+
+    def show(self, findings: Sequence[Finding]) -> None:
+        if self._asked and findings:
+            typer.echo("\nAfter these changes:")
+            self._heading = ""
+        for finding in findings:
+            mark = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "✗"}[finding.severity]
+            typer.echo(f"{mark} {finding.message}")
+
+    def announce(self, remedy: Remedy) -> None:
+        self._head()
+        typer.echo(f"- [Necessary] {remedy.title}")
+
+    def confirm(self, remedy: Remedy) -> bool:
+        self._head()
+        wanted = remedy.force is Force.RECOMMENDED
+        return self.ask(f"- [{'Recommended' if wanted else 'Optional'}] {remedy.title}", default=wanted)
+
+    def ask(self, question: str, *, default: bool = True) -> bool:
+        if not self._accept:
+            return typer.confirm(question, default=default)
+        typer.echo(f"{question} [{'Y/n]: Y' if default else 'y/N]: N'}")
+        return default
+
+    def _head(self) -> None:
+        if self._heading:
+            typer.echo(self._heading)
+        self._heading = ""
+        self._asked = True
+
+
+class Silence:
+    """Says nothing and takes what is recommended."""
+
+    def show(self, findings: Sequence[Finding]) -> None:
+        pass
+
+    def announce(self, remedy: Remedy) -> None:
+        pass
+
+    def confirm(self, remedy: Remedy) -> bool:
+        return remedy.force is Force.RECOMMENDED
+
+
+def run(request: Request) -> None:
+    """Prepare a file.
+
+    Raises:
+        LuthierError: the file or an option makes no sense; with `as_json` it is printed, and `typer.Exit` raised.
+    """
+    if not request.as_json:
+        _converse(request)
+        return
+    try:
+        report = _report(request)
+    except LuthierError as error:
+        report = {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+    typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
+    if "error" in report:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    settings: Settings
+    source: Source
+    validation: pd.DataFrame | None
+    tokenizer: Tokenizer | None
+    limit: LengthLimit
+
+
+def _read(request: Request) -> _Inputs:
+    settings = load_settings()
+    source = read_source(request.file)
+    validation = _read_validation(request.validation) if request.validation else None
+    base = BaseStore(settings).local(request.model)
+    if request.max_tokens:
+        limit = LengthLimit(request.max_tokens, None)
+    else:
+        context_length = base.entry.context_length if base else None
+        limit = LengthLimit(context_length) if context_length else LengthLimit()
+    return _Inputs(settings, source, validation, HFTokenizer(base.path) if base else None, limit)
+
+
+def _read_validation(path: Path) -> pd.DataFrame:
+    frame = read_source(path).frame.rename(columns=lambda name: str(name).strip().lower())
+    for name in FIELDS:
+        if name not in frame.columns:
+            raise DataError(f"{path.name} has no column `{name}`; the validation set needs `prompt` and `completion`.")
+    return frame[list(FIELDS)]
+
+
+def _converse(request: Request) -> None:
+    terminal = Terminal(request.accept)
+    typer.echo(f"Looking at {request.file} …\n")
+    inputs = _read(request)
+    mended = mend(inputs.source, inputs.tokenizer, terminal, limit=inputs.limit, validation=inputs.validation)
+    if mended.error:
+        raise DataError(f"{request.file.name} cannot be used as it is: {mended.error.message}")
+    if not mended.applied:
+        typer.echo("\nNothing has to be changed.")
+    split = _can_split(request, mended) and terminal.ask("- [Recommended] Split into a training and a validation set?")
+    written: list[Written] = []
+    if mended.applied or split:
+        if not terminal.ask("\nThe result is written to a new file. Go on?"):
+            typer.echo("Nothing was written.")
+            return
+        written = write_prepared(request.file, mended.frame, split=split)
+        typer.echo(
+            "\nWritten: " + ", ".join(f"{_name(file)} ({count(file.n_examples, 'example')})" for file in written)
+        )
+    advice = _advice(request, mended, written)
+    _tell(request, advice, _estimate(request, inputs.settings, advice), changed=bool(written))
+
+
+def _name(file: Written) -> str:
+    return visible(str(file.path), limit=200)
+
+
+def _report(request: Request) -> dict[str, Any]:
+    inputs = _read(request)
+    mended = mend(inputs.source, inputs.tokenizer, Silence(), limit=inputs.limit, validation=inputs.validation)
+    report: dict[str, Any] = {
+        "file": str(request.file),
+        "format": inputs.source.format,
+        "rows_counted_from": 1,
+        "findings": [finding.to_dict() for finding in mended.findings],
+        "applied": [asdict(remedy) for remedy in mended.applied],
+        "declined": [asdict(remedy) for remedy in mended.declined],
+        "files": [],
+    }
+    if mended.error:
+        return {**report, "error": {"message": mended.error.message, "type": DataError.type, "code": mended.error.code}}
+    split = _can_split(request, mended)
+    written = write_prepared(request.file, mended.frame, split=split) if mended.applied or split else []
+    advice = _advice(request, mended, written)
+    files = [{"path": str(file.path), "n_examples": file.n_examples, "role": file.role} for file in written]
+    return {
+        **report,
+        "files": files,
+        "advice": asdict(advice),
+        "estimate": asdict(_estimate(request, inputs.settings, advice)),
+    }
+
+
+def _can_split(request: Request, mended: Mended) -> bool:
+    return request.validation is None and infer_task(mended.frame) is Task.CLASSIFICATION
+
+
+def _advice(request: Request, mended: Mended, written: Sequence[Written]) -> Advice:
+    paths = {file.role: file.path for file in written}
+    n_train = next((file.n_examples for file in written), len(mended.frame))
+    return advise(
+        mended.frame,
+        train_path=paths.get("train", request.file),
+        valid_path=request.validation or paths.get("valid"),
+        model=request.model,
+        counter=mended.counter,
+        train_share=n_train / len(mended.frame),
+    )
+
+
+def _estimate(request: Request, settings: Settings, advice: Advice) -> Estimate:
+    n_tokens = advice.n_tokens * request.n_epochs
+    rate = request.tokens_per_second or estimate.read_rate(settings.home / estimate.RATES_FILE, request.model)
+    prices_path = request.prices or settings.home / estimate.PRICES_FILE
+    prices = estimate.read_prices(prices_path) if request.prices or prices_path.is_file() else None
+    cost = prices.cost(request.model, n_tokens) if prices else None
+    return Estimate(n_tokens, n_tokens / rate if rate else None, cost, prices.currency if prices else None)
+
+
+def _tell(request: Request, advice: Advice, estimated: Estimate, *, changed: bool) -> None:
+    typer.echo(f"\nNow tune {'a model with it' if changed else 'a model with your file as it is'}:")
+    typer.echo(f"> {advice.command}\n")
+    if advice.separator:
+        typer.echo(f"Ask the tuned model with prompts that end in {visible(advice.separator)}.")
+    if advice.stop:
+        typer.echo(
+            f"Give `stop=[{json.dumps(advice.stop, ensure_ascii=False)}]`, so that answers end where they should."
+        )
+    if advice.max_tokens:
+        typer.echo(f"Give `max_tokens={advice.max_tokens}`: the longest label has {count(advice.max_tokens, 'token')}.")
+    typer.echo(
+        f"Training reads about {count(estimated.n_tokens, 'token')} in {count(request.n_epochs, 'epoch')}"
+        + (
+            f", about {estimate.format_duration(estimated.seconds)} at the speed measured here."
+            if estimated.seconds is not None
+            else f". How long that takes is not known here: no fine-tune of `{request.model}` has been timed yet."
+        )
+    )
+    if estimated.cost is not None:
+        typer.echo(f"Cost by your price file: {estimated.cost:.4f} {estimated.currency}.")
+    elif estimated.currency:
+        typer.echo(f"Your price file has no price for `{request.model}`.")

@@ -64,6 +64,8 @@ class Job:
         hyperparameters: as asked for.
         resolved: as used; None until the run has read its data.
         training_file, validation_file: file ids.
+        base: key of the base's weights; None until the run has found them. A resumed run keeps to them.
+        checkpoint_step: step of the newest checkpoint, from which the run can go on.
         result_file: id of compiled_results.csv, once there.
         fine_tuned_model: name of the tuned model, once there.
         trained_tokens: tokens seen by training, all epochs.
@@ -85,6 +87,8 @@ class Job:
     suffix: str | None = None
     organization: str = "personal"
     resolved: ResolvedHyperparameters | None = None
+    base: str | None = None
+    checkpoint_step: int | None = None
     result_file: str | None = None
     fine_tuned_model: str | None = None
     trained_tokens: int | None = None

@@ -48,6 +48,8 @@ jobs = Table(
     Column("suffix", Text),
     Column("organization", Text, nullable=False),
     _json("resolved", nullable=True),
+    Column("base", Text),
+    Column("checkpoint_step", BigInteger),
     Column("result_file", String(64)),
     Column("fine_tuned_model", Text),
     Column("trained_tokens", BigInteger),

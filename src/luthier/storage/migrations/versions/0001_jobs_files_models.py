@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("suffix", sa.Text()),
         sa.Column("organization", sa.Text(), nullable=False),
         sa.Column("resolved", sa.JSON()),
+        sa.Column("base", sa.Text()),
+        sa.Column("checkpoint_step", sa.BigInteger()),
         sa.Column("result_file", sa.String(64)),
         sa.Column("fine_tuned_model", sa.Text()),
         sa.Column("trained_tokens", sa.BigInteger()),

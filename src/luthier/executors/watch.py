@@ -1,0 +1,72 @@
+"""Who may stop a worker: its owner, by a word in the store, and the server that started it, by ending."""
+
+import os
+import threading
+from collections.abc import Callable
+
+from luthier.domain.job import Status
+from luthier.errors import ConflictError, NotFoundError
+from luthier.storage.jobs import JobStore, event
+
+_POLL_SECONDS = 1.0
+_GRACE_SECONDS = 15.0
+
+
+class Watch:
+    """Two threads beside the training.
+
+    One reads the pipe that the server holds open: its end means that the server is gone, on every system. The other
+    asks the store each second whether the job is to be cancelled. Training looks at `should_stop`; when it does not
+    stop in time, because it loads or pulls, the process ends all the same: everything it does can be done again.
+
+    Args:
+        pipe: file descriptor of the worker's standard input. Read without Python's buffer, whose lock a thread that
+            waits for ever would hold when the process ends.
+        end: ends the process at once.
+    """
+
+    def __init__(self, jobs: JobStore, job_id: str, pipe: int, *, end: Callable[[int], object] = os._exit) -> None:
+        self._jobs = jobs
+        self._job_id = job_id
+        self._pipe = pipe
+        self._end = end
+        self._over = threading.Event()
+        self._stop = threading.Event()
+        self.cancelled = False
+
+    def should_stop(self) -> bool:
+        return self._stop.is_set()
+
+    def start(self) -> None:
+        for target in (self._watch_server, self._watch_owner):
+            threading.Thread(target=target, daemon=True, name=target.__name__).start()
+
+    def close(self) -> None:
+        """The run is over; from now on nothing ends the process."""
+        self._over.set()
+
+    def cancel(self) -> None:
+        """Mark the job as cancelled, unless it has come to another end."""
+        try:
+            self._jobs.transition(self._job_id, event("Fine-tune cancelled"), status=Status.CANCELLED)
+        except (ConflictError, NotFoundError):
+            return
+
+    def _watch_server(self) -> None:
+        while os.read(self._pipe, 4096):
+            pass
+        self._stop.set()
+        if not self._over.wait(_GRACE_SECONDS):
+            self._end(1)
+
+    def _watch_owner(self) -> None:
+        while not self._over.wait(_POLL_SECONDS):
+            job = self._jobs.get(self._job_id)
+            if job.status is Status.RUNNING and not job.cancel_requested:
+                continue
+            self.cancelled = job.cancel_requested
+            self._stop.set()
+            if not self._over.wait(_GRACE_SECONDS):
+                if self.cancelled:
+                    self.cancel()
+                self._end(0)

@@ -1,0 +1,159 @@
+"""One fine-tune, trained from beginning to end in a process of its own: `python -m luthier.executors.worker JOB_ID`.
+
+Settings come from the environment. Standard input is a pipe that the server holds open and never writes to: when it
+ends, the server is gone, and the worker stops; the job goes on from its last checkpoint when a server is back.
+"""
+
+import faulthandler
+import logging
+import signal
+import sys
+
+from filelock import FileLock, Timeout
+
+from luthier.config import Settings, load_settings
+from luthier.datasets.encode import EncodedExample, read_examples
+from luthier.domain.hyperparameters import Method
+from luthier.domain.job import Job, Status
+from luthier.errors import ConflictError, LuthierError, NotFoundError
+from luthier.executors.deaths import reason
+from luthier.executors.finish import finish
+from luthier.executors.parents import find_parent
+from luthier.executors.story import Story
+from luthier.executors.watch import Watch
+from luthier.modeling.bases import BaseStore
+from luthier.modeling.loader import BaseModel, compute_dtype, load_base
+from luthier.storage import rates
+from luthier.storage.blobs import Blobs
+from luthier.storage.db import Database
+from luthier.storage.jobs import JobStore, event
+from luthier.storage.models import TunedModelStore
+from luthier.training import defaults
+from luthier.training.loop import train
+
+logger = logging.getLogger(__name__)
+
+LOCK_NAME = "worker.lock"
+_LOCK_SECONDS = 60.0
+
+
+def run(job_id: str, settings: Settings, pipe: int) -> int:
+    """Train a job, or go on with it, and bring it to an end in the store.
+
+    A job that fails is marked so, with a reason for its owner. A worker that is told to stop because the server is
+    gone leaves the job as it is.
+
+    Args:
+        pipe: file descriptor that ends when the server does.
+
+    Returns:
+        The exit status of the process: 0, or 1 when the job failed.
+    """
+    database = Database.open(settings)
+    jobs = JobStore(database)
+    run_dir = settings.runs_dir / job_id
+    run_dir.mkdir(parents=True, exist_ok=True)
+    watch = Watch(jobs, job_id, pipe)
+    try:
+        with FileLock(run_dir / LOCK_NAME, timeout=_LOCK_SECONDS):
+            job = jobs.get(job_id)
+            if job.status is not Status.RUNNING:
+                logger.info("%s is %s: nothing to do", job_id, job.status)
+                return 0
+            watch.start()
+            return _attempt(job, settings, jobs, TunedModelStore(database), watch)
+    except Timeout:
+        return _fail(jobs, job_id, "Another process still trains this job; it did not stop in time.")
+    finally:
+        watch.close()
+        database.close()
+
+
+def _attempt(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore, watch: Watch) -> int:
+    """Train, and turn every way in which that can fail into words."""
+    try:
+        _train(job, settings, jobs, models, watch)
+    except ConflictError as error:  # it was cancelled or taken up elsewhere at the last moment
+        logger.warning("%s", error.message)
+    except LuthierError as error:
+        logger.exception("the job failed")
+        return _fail(jobs, job.id, error.message)
+    except Exception as error:  # the boundary of the process: the owner gets a reason, the log the trace
+        logger.exception("the job failed")
+        return _fail(jobs, job.id, reason(error))
+    return 0
+
+
+def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore, watch: Watch) -> None:
+    story = Story(jobs, job.id, settings.progress_seconds)
+    bases = BaseStore(settings)
+    parent = find_parent(job.model, settings, models, bases)
+    local = bases.ensure(job.base or parent.base, story.pull)
+    if job.base is None:
+        jobs.transition(job.id, base=local.key)
+    if local.note is not None:
+        story.note(local.note, key="base")
+    whole = parent.tuned is not None and parent.tuned.method is Method.FULL
+    base = load_base(parent.folder if whole and parent.folder is not None else local.path, compute_dtype())
+    examples, valid = _examples(job, settings, base)
+    resolved = job.resolved or defaults.resolve(job.hyperparameters, n_examples=len(examples), parent_rank=parent.rank)
+    if job.resolved is None:
+        jobs.transition(job.id, resolved=resolved)
+    story.choices(job.hyperparameters, resolved)
+    result = train(
+        base,
+        examples,
+        valid,
+        resolved,
+        run_dir=settings.runs_dir / job.id,
+        base_rate=local.entry.learning_rate[resolved.method],
+        emit=story.tell,
+        should_stop=watch.should_stop,
+        micro_batch_tokens=settings.train_tokens,
+        checkpoint_seconds=settings.checkpoint_seconds,
+        parent=None if whole else parent.folder,
+    )
+    if result.finished:
+        finish(job, result, local.key, settings, jobs, models)
+        if (rate := story.tokens_per_second()) is not None:
+            rates.write(settings, local.key, rate)
+    elif watch.cancelled:
+        watch.cancel()
+
+
+def _examples(job: Job, settings: Settings, base: BaseModel) -> tuple[list[EncodedExample], list[EncodedExample]]:
+    """The training and the validation examples as tokens.
+
+    Raises:
+        DataError: a line is longer than the base's context, or cannot be used; file and line are named.
+    """
+    blobs = Blobs(settings)
+
+    def read(file_id: str | None) -> list[EncodedExample]:
+        if file_id is None:
+            return []
+        return read_examples(blobs.path(file_id), base.tokenizer, base.context_length)
+
+    return read(job.training_file), read(job.validation_file)
+
+
+def _fail(jobs: JobStore, job_id: str, why: str) -> int:
+    try:
+        jobs.transition(job_id, event(f"Fine-tune failed. {why}", level="error"), status=Status.FAILED, error=why)
+    except (ConflictError, NotFoundError):
+        logger.warning("%s came to another end", job_id)
+    return 1
+
+
+def main() -> int:
+    """Entry point of the process."""
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Ctrl-C in a terminal reaches the whole group; the server decides what becomes of its worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return run(sys.argv[1], load_settings(), sys.stdin.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Weights in a folder: is it one that can be loaded?"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from luthier.errors import WeightsError
+
+PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+
+
+def check(folder: Path) -> None:
+    """Look whether a folder holds config.json, tokenizer.json and whole safetensors files, without loading them.
+
+    Raises:
+        WeightsError: something is missing or damaged; the message says what and what to do.
+    """
+    if not folder.is_dir():
+        raise WeightsError(f"There is no folder {folder}.")
+    _object(folder / "config.json", "The model's configuration")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise WeightsError(no_safetensors(str(folder), [path.name for path in folder.iterdir()]))
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        named = set(_object(index, "The index of the weights").get("weight_map", {}).values())
+        absent = sorted(named - {path.name for path in weights})
+        if absent:
+            raise WeightsError(f"{folder} lacks {', '.join(absent)}, which {index.name} names.")
+    for path in weights:
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path} is damaged or cut short: {error}") from None
+    _object(folder / "tokenizer.json", "The tokenizer")
+
+
+def no_safetensors(where: str, names: list[str]) -> str:
+    """Words for a place without safetensors that name the pickles it has."""
+    pickles = [name for name in sorted(names) if Path(name).suffix in PICKLES]
+    if pickles:
+        return (
+            f"{where} has its weights as pickles only ({', '.join(pickles)}). Opening one can run any program it "
+            "contains, so Luthier reads safetensors alone. Convert them once with a tool and a source you trust."
+        )
+    return f"{where} has no *.safetensors file."
+
+
+def _object(path: Path, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path.parent} has no {path.name}. {what} is needed in that form.") from None
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path} does not hold a JSON object.")
+    return content

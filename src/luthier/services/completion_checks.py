@@ -1,0 +1,207 @@
+"""What a request for completions must be like, each rule with the message for its breach."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from luthier.domain.generation import SamplingParams
+from luthier.errors import InvalidRequestError
+from luthier.services.models import ServedModel
+from luthier.types import Tokenizer
+
+MAX_PROMPTS = 2048
+MAX_N = 128
+MAX_BEST_OF = 20
+MAX_LOGPROBS = 5
+MAX_STOPS = 4
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """What `POST /v1/completions` asks.
+
+    Args:
+        model: a name that `ModelService.resolve` knows.
+        prompts: texts, or token ids of the model's own tokenizer. An empty text stands for a text's very beginning.
+        params: how to continue them; `params.logit_bias` is left empty, see `logit_bias`.
+        n: completions of each prompt.
+        best_of: how many to generate, of which the `n` with the highest log probability for each token are returned;
+            None for `n`.
+        suffix: text to fill in towards; refused, as no base here can.
+        logit_bias: token id as text → number added to its logit.
+    """
+
+    model: str
+    prompts: tuple[str | tuple[int, ...], ...]
+    params: SamplingParams = field(default_factory=SamplingParams)
+    n: int = 1
+    best_of: int | None = None
+    suffix: str | None = None
+    logit_bias: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def n_generated(self) -> int:
+        """Completions that are generated for each prompt."""
+        return self.n if self.best_of is None else self.best_of
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as the engine reads it, and as `echo` gives it back."""
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+def check(request: CompletionRequest, *, stream: bool) -> None:
+    """Everything that can be said without the model.
+
+    Raises:
+        InvalidRequestError: naming the field.
+    """
+    params = request.params
+    _within(params.temperature, 0, 2, "temperature")
+    _within(params.top_p, 0, 1, "top_p")
+    _within(params.presence_penalty, -2, 2, "presence_penalty")
+    _within(params.frequency_penalty, -2, 2, "frequency_penalty")
+    if params.logprobs is not None:
+        _within(params.logprobs, 0, MAX_LOGPROBS, "logprobs")
+    _within(request.n, 1, MAX_N, "n")
+    if request.best_of is not None:
+        _within(request.best_of, 1, max(MAX_BEST_OF, request.n), "best_of")
+    if request.n > request.n_generated:
+        raise InvalidRequestError(
+            "You requested that the server return more choices than it will generate (HINT: you must set 'n' "
+            f"(currently {request.n}) to be at most 'best_of' (currently {request.best_of}), or omit 'best_of').",
+            param="best_of",
+        )
+    if stream and request.n_generated > request.n:
+        raise InvalidRequestError(
+            "A stream cannot choose the best of several completions after the fact. Leave out 'best_of' or 'stream'.",
+            param="best_of",
+        )
+    if params.max_tokens < 0:
+        raise InvalidRequestError(
+            f"{params.max_tokens} is less than the minimum of 0 - 'max_tokens'", param="max_tokens"
+        )
+    if params.max_tokens == 0 and not params.echo:
+        raise InvalidRequestError(
+            "'max_tokens' of 0 asks for nothing unless 'echo' is true. Set 'echo' to score the prompt, or ask for tokens.",
+            param="max_tokens",
+        )
+    if len(params.stop) > MAX_STOPS:
+        raise InvalidRequestError(f"{len(params.stop)} stop texts are more than the {MAX_STOPS} allowed.", param="stop")
+    if "" in params.stop:
+        raise InvalidRequestError("A stop text must not be empty.", param="stop")
+    for key, bias in request.logit_bias.items():
+        _within(bias, -100, 100, "logit_bias", f" for the token {key!r}")
+    _check_prompts(request.prompts)
+
+
+def check_suffix(request: CompletionRequest) -> None:
+    """
+    Raises:
+        InvalidRequestError: there is text to fill in towards.
+    """
+    if request.suffix:
+        raise InvalidRequestError(
+            f"The model '{request.model}' continues texts and was not trained to fill in a gap before a 'suffix'. "
+            "Leave it out.",
+            param="suffix",
+        )
+
+
+def bias_by_id(bias: Mapping[str, float], tokenizer: Tokenizer) -> dict[int, float]:
+    """The bias by token ids.
+
+    Raises:
+        InvalidRequestError: a key is no id of this tokenizer; the message lists the ids of that text.
+    """
+    by_id = {}
+    for key, value in bias.items():
+        if not (key.isascii() and key.isdecimal()):
+            ids = ", ".join(f"{id_} ({tokenizer.decode([id_])!r})" for id_ in tokenizer.encode(key))
+            raise InvalidRequestError(
+                f"Invalid key in 'logit_bias': {key!r}. Keys are token ids of the model's own tokenizer. "
+                f"There, this text is: {ids or 'no token at all'}.",
+                param="logit_bias",
+            )
+        if int(key) >= tokenizer.vocab_size:
+            raise InvalidRequestError(
+                f"Invalid key in 'logit_bias': {key}. Maximum value is {tokenizer.vocab_size - 1}. "
+                "Token ids are the model's own; those of other tokenizers mean other texts.",
+                param="logit_bias",
+            )
+        by_id[int(key)] = value
+    return by_id
+
+
+def encode_prompts(request: CompletionRequest, model: ServedModel) -> list[Prompt]:
+    """Tokenize the prompts and check their lengths.
+
+    Raises:
+        InvalidRequestError: a token id that the tokenizer does not have, or more tokens than the model's context.
+    """
+    encoded = []
+    for at, prompt in enumerate(request.prompts):
+        where = f" of prompt {at}" if len(request.prompts) > 1 else " of the prompt"
+        if isinstance(prompt, str):
+            item = _encode_text(prompt, model)
+        else:
+            _check_ids(prompt, model.tokenizer, where)
+            item = Prompt(prompt, model.tokenizer.decode(prompt))
+        _check_length(len(item.token_ids), request.params.max_tokens, model.context_length)
+        encoded.append(item)
+    return encoded
+
+
+def _encode_text(text: str, model: ServedModel) -> Prompt:
+    if text:
+        return Prompt(tuple(model.tokenizer.encode(text)), text)
+    if model.tokenizer.eos_id is None:
+        raise InvalidRequestError(
+            f"The prompt is empty, and '{model.id}' has no token for the beginning of a text. Give it some text.",
+            param="prompt",
+        )
+    return Prompt((model.tokenizer.eos_id,), "")
+
+
+def _check_prompts(prompts: Sequence[str | tuple[int, ...]]) -> None:
+    if not prompts:
+        raise InvalidRequestError("There is no prompt: the list is empty.", param="prompt")
+    if len(prompts) > MAX_PROMPTS:
+        raise InvalidRequestError(
+            f"{len(prompts)} prompts are more than the {MAX_PROMPTS} that one request may hold.", param="prompt"
+        )
+    for at, prompt in enumerate(prompts):
+        if not prompt and not isinstance(prompt, str):
+            raise InvalidRequestError(f"Prompt {at} is an empty list of token ids.", param="prompt")
+
+
+def _check_ids(ids: Sequence[int], tokenizer: Tokenizer, where: str) -> None:
+    for at, id_ in enumerate(ids):
+        if not 0 <= id_ < tokenizer.vocab_size:
+            raise InvalidRequestError(
+                f"Token {at}{where} is {id_}, but this model's token ids go from 0 to {tokenizer.vocab_size - 1}. "
+                "Use the model's own tokenizer, or send text.",
+                param="prompt",
+            )
+
+
+def _check_length(prompt: int, completion: int, context: int) -> None:
+    if prompt + completion > context:
+        raise InvalidRequestError(
+            f"This model's maximum context length is {context} tokens, however you requested {prompt + completion} "
+            f"tokens ({prompt} in your prompt; {completion} for the completion). Please reduce your prompt; or "
+            "completion length.",
+            param="prompt" if prompt > context else "max_tokens",
+            code="context_length_exceeded",
+        )
+
+
+def _within(value: float, low: float, high: float, param: str, whose: str = "") -> None:
+    if low <= value <= high:
+        return
+    bound = f"greater than the maximum of {high}" if value > high else f"less than the minimum of {low}"
+    if value != value:
+        bound = f"not a number from {low} to {high}"
+    raise InvalidRequestError(f"{value} is {bound} - '{param}'{whose}", param=param)

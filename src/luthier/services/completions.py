@@ -1,0 +1,296 @@
+"""Completions: from a request to the engine and back, in the form of the completions API."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from luthier.completion.engine import CompletionEngine
+from luthier.completion.legacy import Logprobs, LogprobsWriter
+from luthier.completion.sequence import Failed, Generated, Output, Scored
+from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
+from luthier.domain.names import new_id
+from luthier.services.completion_checks import (
+    CompletionRequest,
+    Prompt,
+    bias_by_id,
+    check,
+    check_suffix,
+    encode_prompts,
+)
+from luthier.services.models import ModelService, ServedModel
+
+__all__ = [
+    "Choice",
+    "CompletionChunk",
+    "CompletionRequest",
+    "CompletionResult",
+    "CompletionService",
+    "CompletionStream",
+    "Logprobs",
+    "Usage",
+]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens read and generated. `best_of` counts all that were generated, those not returned too."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One completion.
+
+    Args:
+        text: after the prompt's own text when `echo` is set.
+        index: counts through all prompts: the completions of the first prompt, then those of the second.
+        logprobs: None unless asked for.
+    """
+
+    text: str
+    index: int
+    logprobs: Logprobs | None
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class CompletionResult:
+    """Answer to a request. `model` is the name asked for; `created` in Unix seconds."""
+
+    id: str
+    created: int
+    model: str
+    choices: tuple[Choice, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class CompletionChunk:
+    """What one choice of a stream gained.
+
+    Args:
+        text: whole characters; may be empty in the last chunk of a choice.
+        logprobs: of the tokens of this chunk, None unless asked for.
+        finish_reason: set in the last chunk of a choice.
+    """
+
+    text: str
+    index: int
+    logprobs: Logprobs | None
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request that can be given to the engine."""
+
+    model: ServedModel
+    prompts: list[Prompt]
+    params: SamplingParams
+    n: int
+    n_generated: int
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(len(prompt.token_ids) for prompt in self.prompts)
+
+
+class CompletionService:
+    """What `/v1/completions` does.
+
+    Args:
+        models: finds the weights.
+        engine: runs; started and stopped by its owner.
+    """
+
+    def __init__(self, models: ModelService, engine: CompletionEngine) -> None:
+        self._models = models
+        self._engine = engine
+
+    async def create(self, request: CompletionRequest) -> CompletionResult:
+        """Answer a request as a whole. When the waiting task is cancelled, so is the work.
+
+        Raises:
+            InvalidRequestError: naming the field that cannot be honoured.
+            NotFoundError: there is no such model.
+            RateLimitError: too many requests wait.
+            UnavailableError: the weights cannot be had now, or the server is stopping.
+        """
+        prepared = await asyncio.to_thread(self._prepare, request, stream=False)
+        created, run = int(time.time()), _Run(self._engine, prepared)
+        gathered: dict[tuple[int, int], _Completion] = {}
+        async for output in run:
+            if isinstance(output, Generated):
+                gathered.setdefault((output.prompt, output.choice), _Completion()).add(output)
+        choices = [
+            self._choice(prepared, at * prepared.n + place, at, completion, run.scores.get(at, ()))
+            for at in range(len(prepared.prompts))
+            for place, completion in enumerate(_best(gathered, prepared, at))
+        ]
+        usage = Usage(prepared.prompt_tokens, sum(len(completion.tokens) for completion in gathered.values()))
+        return CompletionResult(new_id("cmpl-"), created, request.model, tuple(choices), usage)
+
+    async def stream(self, request: CompletionRequest) -> "CompletionStream":
+        """Start to answer a request piece by piece. Raises as `create`, before the first piece."""
+        prepared = await asyncio.to_thread(self._prepare, request, stream=True)
+        return CompletionStream(request.model, prepared, _Run(self._engine, prepared))
+
+    def _prepare(self, request: CompletionRequest, *, stream: bool) -> _Prepared:
+        check(request, stream=stream)
+        model = self._models.resolve(request.model)
+        check_suffix(request)
+        params = replace(request.params, logit_bias=bias_by_id(request.logit_bias, model.tokenizer))
+        return _Prepared(model, encode_prompts(request, model), params, request.n, request.n_generated)
+
+    def _choice(
+        self,
+        prepared: _Prepared,
+        index: int,
+        prompt_at: int,
+        completion: "_Completion",
+        scores: tuple[TokenLogprob, ...],
+    ) -> Choice:
+        prompt, echo = prepared.prompts[prompt_at], prepared.params.echo
+        logprobs = None
+        if prepared.params.logprobs is not None:
+            writer = LogprobsWriter(prepared.model.tokenizer, 0 if echo else len(prompt.text))
+            logprobs = writer.write([*scores, *completion.tokens])
+        text = prompt.text + completion.text if echo else completion.text
+        return Choice(text, index, logprobs, completion.finish_reason)
+
+
+class CompletionStream:
+    """An answer that grows: iterate over its chunks, once. Leaving the iteration, or `aclose`, stops the work.
+
+    Attributes:
+        usage: tokens so far; final after the last chunk.
+    """
+
+    def __init__(self, model: str, prepared: _Prepared, run: "_Run") -> None:
+        self.id = new_id("cmpl-")
+        self.created = int(time.time())
+        self.model = model
+        self.usage = Usage(prepared.prompt_tokens, 0)
+        self._prepared = prepared
+        self._run = run
+        self._voices: dict[int, _Voice] = {}
+
+    async def aclose(self) -> None:
+        """Stop the work, if any is left."""
+        self._run.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[CompletionChunk]:
+        """
+        Raises:
+            LuthierError: the completion failed on the way.
+        """
+        async for output in self._run:
+            if not isinstance(output, Generated):
+                continue
+            self.usage = replace(self.usage, completion_tokens=self.usage.completion_tokens + len(output.tokens))
+            index = output.prompt * self._prepared.n + output.choice
+            if index not in self._voices:
+                scores = self._run.scores.get(output.prompt, ())
+                self._voices[index] = _Voice(self._prepared, index, self._prepared.prompts[output.prompt], scores)
+            if chunk := self._voices[index].add(output):
+                yield chunk
+
+
+class _Voice:
+    """One choice of a stream. Keeps tokens back until there is text for them."""
+
+    def __init__(self, prepared: _Prepared, index: int, prompt: Prompt, scores: tuple[TokenLogprob, ...]) -> None:
+        echo = prepared.params.echo
+        self._index = index
+        self._text = prompt.text if echo else ""
+        self._tokens = list(scores)
+        self._writer = None
+        if prepared.params.logprobs is not None:
+            self._writer = LogprobsWriter(prepared.model.tokenizer, 0 if echo else len(prompt.text))
+
+    def add(self, output: Generated) -> CompletionChunk | None:
+        """The chunk to send now, None when there is nothing to show yet."""
+        text, tokens = self._text + output.text, [*self._tokens, *output.tokens]
+        if not text and output.finish_reason is None:
+            self._tokens = tokens
+            return None
+        self._text, self._tokens = "", []
+        logprobs = self._writer.write(tokens) if self._writer else None
+        return CompletionChunk(text, self._index, logprobs, output.finish_reason)
+
+
+@dataclass
+class _Completion:
+    """What one sequence generated."""
+
+    text: str = ""
+    tokens: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason = FinishReason.LENGTH
+
+    def add(self, output: Generated) -> None:
+        self.text += output.text
+        self.tokens += output.tokens
+        self.finish_reason = output.finish_reason or self.finish_reason
+
+    @property
+    def mean_logprob(self) -> float:
+        return sum(token.logprob or 0.0 for token in self.tokens) / max(len(self.tokens), 1)
+
+
+class _Run:
+    """A request in the engine, as an asynchronous iterator of outputs for the event loop that made it.
+
+    Attributes:
+        scores: log probabilities of each prompt's tokens, as far as they came.
+    """
+
+    def __init__(self, engine: CompletionEngine, prepared: _Prepared) -> None:
+        loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Output] = asyncio.Queue()
+        self._unfinished = len(prepared.prompts) * prepared.n_generated
+        self.scores: dict[int, tuple[TokenLogprob, ...]] = {}
+        self._handle = engine.submit(
+            prepared.model.weights,
+            [prompt.token_ids for prompt in prepared.prompts],
+            prepared.params,
+            lambda output: _hand_over(loop, self._queue, output),
+            n=prepared.n_generated,
+            keep_logprobs=prepared.n_generated > prepared.n,
+        )
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[Output]:
+        try:
+            while self._unfinished:
+                output = await self._queue.get()
+                if isinstance(output, Failed):
+                    raise output.error
+                if isinstance(output, Scored):
+                    self.scores[output.prompt] = output.tokens
+                elif output.finish_reason is not None:
+                    self._unfinished -= 1
+                yield output
+        finally:
+            self.cancel()
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Output]", output: Output) -> None:
+    """From the engine's thread to the caller's event loop."""
+    loop.call_soon_threadsafe(queue.put_nowait, output)
+
+
+def _best(gathered: dict[tuple[int, int], _Completion], prepared: _Prepared, prompt: int) -> list[_Completion]:
+    """The completions of a prompt that are returned: all, or the likeliest for each token, the best first."""
+    made = [gathered[prompt, choice] for choice in range(prepared.n_generated)]
+    if prepared.n_generated > prepared.n:
+        made.sort(key=lambda completion: completion.mean_logprob, reverse=True)
+    return made[: prepared.n]

@@ -1,0 +1,252 @@
+"""Models: what a name means, what stands behind it, and deleting what was tuned."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+
+from luthier.catalogue.registry import Registry
+from luthier.completion.sequence import Weights
+from luthier.config import Settings
+from luthier.domain.hyperparameters import Method
+from luthier.domain.model import TunedModel
+from luthier.errors import NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
+from luthier.modeling.bases import BaseStore, LocalBase
+from luthier.modeling.loader import MAX_CONTEXT
+from luthier.modeling.tokenizer import HFTokenizer
+from luthier.storage.models import TunedModelStore
+from luthier.types import Tokenizer
+
+BASE_OWNER = "luthier"
+TUNED_OWNER = "personal"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A name that a completion can be asked of, with its weights on this machine.
+
+    Args:
+        id: the name as asked for.
+        base: the weights below it.
+        tuned: what a fine-tune made of them, None for the base itself.
+        weights: the folders that the engine loads.
+        tokenizer: the base's.
+        context_length: most tokens of prompt and completion together.
+    """
+
+    id: str
+    base: LocalBase
+    tuned: TunedModel | None
+    weights: Weights
+    tokenizer: Tokenizer
+    context_length: int
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """What stands behind a name, beyond what OpenAI's API tells.
+
+    Args:
+        weights: key of the base weights, `hf:owner/name` or a folder.
+        title: their publisher's name for them.
+        source: where they come from, None when nobody knows any more.
+        license, license_url: their terms, None when not known before the pull.
+        context_length: tokens, None when not known before the pull.
+        size_bytes: of the base weights on disk, once pulled.
+        pulled: they need no pulling.
+        note: words for the user when other weights stand in for the name's own.
+        method, job_id, step: of a tuned model: how, by which fine-tune, and at which step of a checkpoint.
+    """
+
+    weights: str
+    title: str
+    source: str | None = None
+    license: str | None = None
+    license_url: str | None = None
+    context_length: int | None = None
+    size_bytes: int | None = None
+    pulled: bool = False
+    note: str | None = None
+    method: Method | None = None
+    job_id: str | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelPermission:
+    """What one may do with a model, as the old API lists it. There is one owner here, who may do all that works."""
+
+    id: str
+    created: int
+    allow_fine_tuning: bool = True
+    allow_sampling: bool = True
+    allow_logprobs: bool = True
+    allow_view: bool = True
+    allow_create_engine: bool = False
+    allow_search_indices: bool = False
+    organization: str = "*"
+    group: str | None = None
+    is_blocking: bool = False
+    object: str = "model_permission"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One entry of the list of models.
+
+    Args:
+        id: its name.
+        created: Unix seconds: when it was tuned or its weights were pulled; 0 for a base that is not pulled yet.
+        root: the name of the base below it.
+        parent: what it was tuned from, None for a base.
+    """
+
+    id: str
+    created: int
+    owned_by: str
+    root: str
+    parent: str | None
+    details: ModelDetails
+
+    @property
+    def permission(self) -> tuple[ModelPermission, ...]:
+        return (ModelPermission(f"modelperm-{self.id}", self.created),)
+
+
+class ModelService:
+    """What `/v1/models` does, and the way from a name to weights.
+
+    Args:
+        evict: tells the completion engine that a folder's weights are gone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bases: BaseStore,
+        registry: Registry,
+        tuned: TunedModelStore,
+        evict: Callable[[Path], None],
+    ) -> None:
+        self._settings = settings
+        self._bases = bases
+        self._registry = registry
+        self._tuned = tuned
+        self._evict = evict
+
+    def list(self) -> list[ModelCard]:
+        """The aliases, then other bases on this machine, then tuned models, oldest first."""
+        names = self._registry.names()
+        served = {self._registry.resolve(name).entry.key for name in names}
+        others = [base.key for base in self._bases.list() if base.key not in served]
+        return [self._base_card(name) for name in [*names, *others]] + list(map(self._tuned_card, self._tuned.list()))
+
+    def get(self, name: str) -> ModelCard:
+        """
+        Raises:
+            NotFoundError: nobody knows the name.
+        """
+        tuned = self._tuned.find(name)
+        return self._tuned_card(tuned) if tuned else self._base_card(name)
+
+    def delete(self, name: str) -> None:
+        """Delete a tuned model: its record, its files, and what is in memory of it.
+
+        Raises:
+            PermissionDeniedError: it is a base.
+            NotFoundError: nobody knows the name.
+        """
+        if self._tuned.find(name) is None:
+            self._registry.resolve(name)
+            raise PermissionDeniedError(
+                f"'{name}' is a base model. Only tuned models can be deleted here; to free the space of pulled "
+                "weights, remove their folder.",
+                param="model",
+            )
+        model = self._tuned.delete(name)
+        folder = self._settings.tuned_dir / model.folder
+        self._evict(folder)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    def resolve(self, name: str) -> ServedModel:
+        """The weights behind a name, on this machine. Pulls a base at its first use, which takes a while.
+
+        Raises:
+            NotFoundError: nobody knows the name.
+            InvalidRequestError: the base comes under terms that the user has to accept first.
+            UnavailableError: the base cannot be pulled, or its files are damaged.
+        """
+        tuned = self._tuned.find(name)
+        try:
+            base = self._bases.ensure(tuned.root if tuned else name)
+            tokenizer = _tokenizer(base.path)
+        except WeightsError as error:
+            raise UnavailableError(
+                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
+            ) from error
+        return ServedModel(name, base, tuned, self._weights(base, tuned), tokenizer, context_length(base.path))
+
+    def _weights(self, base: LocalBase, tuned: TunedModel | None) -> Weights:
+        if tuned is None:
+            return Weights(base.path)
+        folder = self._settings.tuned_dir / tuned.folder
+        return Weights(base.path, folder) if tuned.method is Method.LORA else Weights(folder)
+
+    def _base_card(self, name: str) -> ModelCard:
+        details = self._details(name)
+        return ModelCard(name, self._pulled_at(name), BASE_OWNER, root=name, parent=None, details=details)
+
+    def _tuned_card(self, model: TunedModel) -> ModelCard:
+        try:
+            details = self._details(model.root)
+        except NotFoundError as error:  # taken out of the alias file since; the record is still there to be deleted
+            details = ModelDetails(model.root, model.root, note=f"This model cannot answer now: {error.message}")
+        details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
+        return ModelCard(model.id, model.created_at, TUNED_OWNER, model.root, model.parent, details)
+
+    def _details(self, name: str) -> ModelDetails:
+        resolution = self._registry.resolve(name)
+        entry, note = resolution.entry, resolution.note
+        try:
+            local = self._bases.local(name)
+        except WeightsError as error:
+            local, note = None, f"This model cannot answer now: {error.message}"
+        return ModelDetails(
+            weights=entry.key,
+            title=entry.title,
+            source=str(entry.source),
+            license=local.license if local else entry.license,
+            license_url=entry.license_url,
+            context_length=context_length(local.path) if local else entry.context_length,
+            size_bytes=local.size_bytes if local else entry.size_bytes,
+            pulled=local is not None,
+            note=note,
+        )
+
+    def _pulled_at(self, name: str) -> int:
+        """Unix seconds; 0 for weights that are not here."""
+        try:
+            local = self._bases.local(name)
+        except WeightsError:
+            return 0
+        if local is None:
+            return 0
+        if local.record is None:
+            return int((local.path / "config.json").stat().st_mtime)
+        return int(datetime.fromisoformat(local.record.pulled_at).timestamp())
+
+
+def context_length(folder: Path) -> int:
+    """Most tokens of a sequence of the base in a folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    length: int = config.get("text_config", config)["max_position_embeddings"]
+    return min(length, MAX_CONTEXT)
+
+
+@lru_cache(maxsize=8)
+def _tokenizer(folder: Path) -> Tokenizer:
+    return HFTokenizer(folder)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from luthier.datasets.encode import EncodedExample
-from luthier.modeling.attention import PackedCausal
+from luthier.training.attention import PackedTraining
 
 
 def epoch_order(n_examples: int, seed: int, epoch: int) -> list[int]:
@@ -74,8 +74,8 @@ class PackedBatch:
     counts: list[int]
 
     @cached_property
-    def layout(self) -> PackedCausal:
-        return PackedCausal(self.lengths)
+    def layout(self) -> PackedTraining:
+        return PackedTraining(self.lengths)
 
 
 def pack(examples: Sequence[EncodedExample], prompt_weight: float) -> PackedBatch:

@@ -1,0 +1,159 @@
+"""`luthier quickstart`: the whole way once, on the bundled sample, by the very commands a person would type."""
+
+import json
+import math
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.cli import render
+from luthier.cli.remote import Json
+from luthier.errors import LuthierError, UnavailableError
+
+if TYPE_CHECKING:
+    from luthier.cli.client import Client
+
+_SAMPLE = "edible.csv"
+_LABELS = (" edible", " inedible")
+_UNSEEN = ("a slice of plum tart", "a rusty bicycle chain", "warm lentil stew", "a pair of rubber boots")
+_START_SECONDS = 120.0  # a slow machine needs its time to load the libraries
+
+
+def quickstart() -> None:
+    """Do everything once on a bundled sample: prepare, tune, measure, ask. Takes a few minutes."""
+    from luthier.config import load_settings
+
+    folder = load_settings().home / "quickstart"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier run
+    folder.mkdir(parents=True)
+    sample = resources.files("luthier.samples").joinpath(_SAMPLE)
+    (folder / _SAMPLE).write_bytes(sample.read_bytes())
+    began = time.monotonic()
+
+    _title("1  The base model")
+    _run(folder, "pull", "ada")
+    _title("2  Prepare the examples")
+    _run(folder, "prepare", _SAMPLE, "-q")
+    train, valid = (f"{Path(_SAMPLE).stem}_prepared_{part}.jsonl" for part in ("train", "valid"))
+    _title("3  Start a server, upload, tune")
+    with _server(folder) as client:
+        _run(folder, "tune", train, "-v", valid, "--classification-positive-class", _LABELS[0], url=client.url)
+        job = client.get("fine-tunes")["data"][-1]
+        _title("4  How the training went")
+        _run(folder, "results", job["id"], "-o", "results.csv", url=client.url)
+        _title("5  Ask it about things that it never saw")
+        _ask(client, job["fine_tuned_model"], _separator(folder / train))
+    _farewell(folder, job, time.monotonic() - began)
+
+
+def _title(text: str) -> None:
+    render.say(f"\n{text}", style="bold")
+
+
+def _run(folder: Path, *words: str, url: str = "") -> None:
+    """Run one of our own commands in `folder`, visibly."""
+    render.say(f"$ luthier {shlex.join(words)}", style="cyan")
+    environment = os.environ | ({"OPENAI_BASE_URL": url} if url else {})
+    done = subprocess.run([sys.executable, "-m", "luthier.cli.main", *words], cwd=folder, env=environment, check=False)
+    if done.returncode:
+        raise LuthierError(f"`luthier {words[0]}` did not succeed; its last lines say why. The files are in {folder}.")
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator["Client"]:
+    """A server of our own at a free port, stopped at the end."""
+    from luthier.cli.client import Client
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = folder / "server.log"
+    render.say(f"$ luthier serve --port {port} > {log.name} &", style="cyan")
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "luthier.cli.main", "serve", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        with Client(f"http://127.0.0.1:{port}/v1") as client:
+            _wait_for(client, process, log)
+            yield client
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_for(client: "Client", process: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            client.get("files")
+            return
+        except UnavailableError:
+            time.sleep(0.2)
+    last = log.read_text(errors="replace").strip().splitlines()[-1:]
+    raise LuthierError(f"The server did not start: {' '.join(last) or 'it said nothing'} (all of it: {log})")
+
+
+def _separator(prepared: Path) -> str:
+    """What `prepare` put at the end of each prompt, so that a model knows where its answer begins."""
+    from luthier.datasets.text import common_suffix
+
+    lines = prepared.read_text(encoding="utf-8").splitlines()
+    return common_suffix([json.loads(line)["prompt"] for line in lines])
+
+
+def _ask(client: "Client", model: str, separator: str) -> None:
+    """Answers, and how sure the model is: the probability of each label as a whole."""
+    rows = []
+    for item in _UNSEEN:
+        prompt = item + separator
+        body = {"model": model, "prompt": prompt, "max_tokens": 4, "temperature": 0, "stop": "\n"}
+        answer = client.post("completions", body=body)["choices"][0]["text"]
+        texts = [prompt + label for label in _LABELS]
+        body = {"model": model, "prompt": texts, "max_tokens": 0, "echo": True, "logprobs": 0}
+        scored = client.post("completions", body=body)["choices"]
+        sums = [_label_logprob(choice["logprobs"], len(prompt)) for choice in scored]
+        rows.append((item, answer.strip(), *(f"{value:.3f}  ({math.exp(value):.1%})" for value in sums)))
+    headings = ("Thing", "Answer", *(f"log p({label.strip()})" for label in _LABELS))
+    render.console().print(render.table(headings, rows, right=headings[2:]))
+    example = ("luthier", "complete", model, _UNSEEN[0] + separator, "-M", "4", "-t", "0", "--logprobs", "2")
+    render.say(f"\nOne of them by hand, with a server running:\n$ {_shell(example)}", style="cyan")
+
+
+def _label_logprob(logprobs: Json, prompt_length: int) -> float:
+    """Log probability of all tokens from position `prompt_length` of the text on."""
+    pairs = zip(logprobs["text_offset"], logprobs["token_logprobs"], strict=True)
+    return math.fsum(value for offset, value in pairs if offset >= prompt_length)
+
+
+def _shell(words: tuple[str, ...]) -> str:
+    """A command line for bash and zsh; newlines are written as `\\n`."""
+    return " ".join("$'" + word.replace("\n", "\\n") + "'" if "\n" in word else shlex.quote(word) for word in words)
+
+
+def _farewell(folder: Path, job: Json, seconds: float) -> None:
+    render.say(f"\nAll done in {render.duration(seconds)}.", style="bold green")
+    render.say(
+        f"The examples, the results table and its plots (results.png, results.html) are in {folder}\n\n"
+        "Next:\n"
+        "  luthier serve                            start your server; it knows the model that you just tuned:\n"
+        f"                                           {job['fine_tuned_model']}\n"
+        "  luthier prepare YOUR.csv                 check and mend examples of your own (JSONL, CSV, TSV, XLSX, …)\n"
+        "  luthier tune YOUR_prepared_train.jsonl   tune on them\n"
+        "  luthier --help                           all the rest"
+    )

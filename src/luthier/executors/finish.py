@@ -71,8 +71,9 @@ def clean(job: Job, settings: Settings) -> None:
             elif path.name != LOG_NAME:
                 path.unlink(missing_ok=True)
     if job.status is not Status.SUCCEEDED:
-        for folder in settings.tuned_dir.glob(f"{job.id}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for pattern in (job.id, f"{job.id}.partial", f"{job.id}-step-*"):
+            for folder in settings.tuned_dir.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _save_results(job: Job, result: TrainingResult, settings: Settings) -> File:

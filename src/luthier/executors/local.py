@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ _TUNABLES = {
     "glibc.malloc.trim_threshold": "100000000000",
     "glibc.malloc.hugetlb": "1",
 }
+_COMMAND = (sys.executable, "-m", "luthier.executors.worker")
 _IDLE_SECONDS = 60.0  # a job that another process has put into the queue is found this late at most
 _RETRY_SECONDS = 5.0
 
@@ -37,12 +38,16 @@ class LocalExecutor:
 
     Args:
         stop_seconds: how long a trainer may take to stop by itself when the server stops.
+        command: starts a trainer when a job's id is added to it.
     """
 
-    def __init__(self, settings: Settings, jobs: JobStore, *, stop_seconds: float = 20.0) -> None:
+    def __init__(
+        self, settings: Settings, jobs: JobStore, *, stop_seconds: float = 20.0, command: Sequence[str] = _COMMAND
+    ) -> None:
         self._settings = settings
         self._jobs = jobs
         self._stop_seconds = stop_seconds
+        self._command = command
         self._lock = FileLock(settings.home / "executor.lock", timeout=0, thread_local=False)
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -90,10 +95,10 @@ class LocalExecutor:
                     left_over = False
                 self._wake.clear()
                 job = self._jobs.claim_next()
-                if job is None:
-                    self._wake.wait(_IDLE_SECONDS)
-                else:
+                if job is not None:
                     self._train(job)
+                elif not self._stopping.is_set():  # it may have been set just before `clear`
+                    self._wake.wait(_IDLE_SECONDS)
             except Exception:  # the thread must outlive a full disk or a locked database
                 logger.exception("the executor met an error; it tries again in %g s", _RETRY_SECONDS)
                 left_over = True
@@ -122,7 +127,7 @@ class LocalExecutor:
                     return
                 try:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-m", "luthier.executors.worker", job.id],
+                        [*self._command, job.id],
                         stdin=subprocess.PIPE,
                         stdout=log,
                         stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """Who may stop a worker: its owner, by a word in the store, and the server that started it, by ending."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from luthier.domain.job import Status
 from luthier.errors import ConflictError, NotFoundError
 from luthier.storage.jobs import JobStore, event
 
+logger = logging.getLogger(__name__)
+
 _POLL_SECONDS = 1.0
-_GRACE_SECONDS = 15.0
+_GRACE_SECONDS = 10.0
 
 
 class Watch:
@@ -61,7 +64,11 @@ class Watch:
 
     def _watch_owner(self) -> None:
         while not self._over.wait(_POLL_SECONDS):
-            job = self._jobs.get(self._job_id)
+            try:
+                job = self._jobs.get(self._job_id)
+            except Exception:  # a store that is locked for long must not end the watch
+                logger.exception("the job cannot be looked at")
+                continue
             if job.status is Status.RUNNING and not job.cancel_requested:
                 continue
             self.cancelled = job.cancel_requested

@@ -4,10 +4,12 @@ Settings come from the environment. Standard input is a pipe that the server hol
 ends, the server is gone, and the worker stops; the job goes on from its last checkpoint when a server is back.
 """
 
+import contextlib
 import faulthandler
 import logging
 import signal
 import sys
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_NAME = "worker.lock"
 _LOCK_SECONDS = 60.0
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def run(job_id: str, settings: Settings, pipe: int) -> int:
@@ -145,6 +148,12 @@ def _fail(jobs: JobStore, job_id: str, why: str) -> int:
     return 1
 
 
+def _volunteer_for_memory() -> None:
+    """Where the system is Linux and short of memory, let it end this process before the server."""
+    with contextlib.suppress(OSError):
+        _OOM_SCORE.write_text("1000", encoding="ascii")
+
+
 def main() -> int:
     """Entry point of the process."""
     faulthandler.enable()
@@ -152,6 +161,7 @@ def main() -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # Ctrl-C in a terminal reaches the whole group; the server decides what becomes of its worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _volunteer_for_memory()
     return run(sys.argv[1], load_settings(), sys.stdin.fileno())
 
 

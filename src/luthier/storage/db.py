@@ -19,6 +19,7 @@ from luthier.config import Settings
 from luthier.errors import ConfigError
 
 _BUSY_SECONDS = 30
+_CONNECTIONS = 64  # at once; the server answers that many requests at a time
 
 
 class Database:
@@ -44,7 +45,7 @@ class Database:
             url = make_url(settings.sqlalchemy_url)
         except ArgumentError as error:
             raise ConfigError(f"LUTHIER_DATABASE_URL is no database URL: {error}") from None
-        engine = create_engine(url)
+        engine = create_engine(url, pool_size=8, max_overflow=_CONNECTIONS - 8)
         if engine.dialect.name == "sqlite":
             _prepare_sqlite(engine)
         database = cls(engine)

@@ -17,7 +17,7 @@ from luthier.server.wire.base import ErrorAnswer
 from luthier.server.wiring import Services, open_services
 
 _THREADS = 64
-"""Requests that wait for the disk or the database at once. They are short; streams use a thread only while they look."""
+"""Requests that use the disk or the database at once. They are short; a stream has a thread only while it looks."""
 
 
 def create_app(

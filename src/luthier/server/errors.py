@@ -50,7 +50,7 @@ async def _on_luthier_error(request: Request, error: Exception) -> Response:
     return _answer(error)
 
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
+async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     return _answer(from_validation(error.errors()))
 
@@ -66,7 +66,11 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         message = f"Not allowed to {method} on {path}. It takes {' and '.join(allowed)}."
         return _answer(MethodNotAllowedError(message, code="method_not_allowed"), headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        hint = "" if path.startswith("/v1/") else " The API's paths begin with /v1: is it missing in the client's base URL?"
+        hint = (
+            ""
+            if path.startswith("/v1/")
+            else " The API's paths begin with /v1: is it missing in the client's base URL?"
+        )
         return _answer(NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
     other = InvalidRequestError if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else LuthierError
     return JSONResponse(error_body(other(str(error.detail))), error.status_code, error.headers)

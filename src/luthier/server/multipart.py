@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from anyio import to_thread
 from python_multipart.exceptions import FormParserError
@@ -14,6 +14,9 @@ from starlette.requests import Request
 
 from luthier.errors import InvalidRequestError
 from luthier.server.body import bounded_stream
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 _WRITE_BYTES = 1 << 20  # bytes given to the parser at once, in a thread
 _MAX_FIELD_BYTES = 1 << 16  # of a field that is no file
@@ -82,7 +85,7 @@ class _Reader:
         self._name = ""
         self._text: bytearray | None = None  # of the current field; None within the file
 
-    def callbacks(self) -> dict[str, object]:
+    def callbacks(self) -> "MultipartCallbacks":
         return {
             "on_header_field": self._on_header_field,
             "on_header_value": self._on_header_value,

@@ -1,10 +1,22 @@
-"""The services that one server's requests are given to."""
+"""The services that one server's requests are given to, and everything below them, opened and closed as one."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+
+from luthier.completion.engine import CompletionEngine
+from luthier.config import Settings
+from luthier.executors.local import LocalExecutor
+from luthier.modeling.bases import BaseStore
 from luthier.services.completions import CompletionService
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
 from luthier.services.models import ModelService
+from luthier.storage.blobs import Blobs
+from luthier.storage.db import Database
+from luthier.storage.files import FileStore
+from luthier.storage.jobs import JobStore
+from luthier.storage.models import TunedModelStore
 
 
 @dataclass(frozen=True)
@@ -13,3 +25,30 @@ class Services:
     fine_tunes: FineTuneService
     models: ModelService
     completions: CompletionService
+
+
+@contextmanager
+def open_services(settings: Settings) -> Iterator[Services]:
+    """Open the database, take up the queue, start the engine; undo it in turn.
+
+    Raises:
+        ConfigError: an alias file or database that makes no sense, or another server that runs the jobs of this home.
+    """
+    with ExitStack() as opened:
+        database = Database.open(settings)
+        opened.callback(database.close)
+        jobs, files, tuned = JobStore(database), FileStore(database), TunedModelStore(database)
+        bases = BaseStore(settings)
+        engine = CompletionEngine(settings)
+        engine.start()
+        opened.callback(engine.stop)
+        executor = LocalExecutor(settings, jobs)
+        executor.start()
+        opened.callback(executor.stop)
+        models = ModelService(settings, bases, bases.registry, tuned, engine.evict)
+        yield Services(
+            files=FileService(settings, files, Blobs(settings), jobs),
+            fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
+            models=models,
+            completions=CompletionService(models, engine),
+        )

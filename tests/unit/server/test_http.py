@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,7 @@ class Body(RequestBody):
     name: str
     share: float = Field(0.5, ge=0, le=1)
     flag: bool = False
-    items: list[int] = []
+    items: list[int] = Field([])
     inner: Inner = Inner()
 
 
@@ -79,13 +79,13 @@ class Client:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
+def client(tmp_path: Path) -> Client:
     app = FastAPI(redirect_slashes=False)
     app.state.settings = Settings(home=tmp_path, max_body_bytes=1000)
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
     app.include_router(router)
-    yield Client(app)
+    return Client(app)
 
 
 def _error(response: httpx.Response, status: int, param: str | None = None) -> str:
@@ -201,9 +201,9 @@ def test_names_with_slashes_and_colons(client: Client) -> None:
 
 def test_uploads(client: Client) -> None:
     content = bytes(range(256)) * 10_000
-    files = {"file": ("데이터 \"a\".jsonl", content)}
+    files = {"file": ("데이터 a.jsonl", content)}
     answer = client("POST", "/v1/upload", data={"purpose": "fine-tune"}, files=files).json()
-    assert answer == {"filename": "데이터 \"a\".jsonl", "size": len(content), "purpose": "fine-tune"}
+    assert answer == {"filename": "데이터 a.jsonl", "size": len(content), "purpose": "fine-tune"}
 
 
 def test_uploads_that_cannot_be_read(client: Client, tmp_path: Path) -> None:

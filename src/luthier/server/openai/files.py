@@ -11,10 +11,10 @@ from starlette.requests import Request
 
 from luthier.domain.file import Purpose
 from luthier.errors import InvalidRequestError, UnknownFieldError
+from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.multipart import receive_form
 from luthier.server.wire.base import CursorPage, Deleted
 from luthier.server.wire.files import FileObject
-from luthier.server.dependencies import ServicesOf, SettingsOf
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
@@ -70,8 +70,8 @@ def list_files(
     """List the files, oldest first unless asked otherwise; complete by default."""
     page = services.files.list(purpose=purpose, after=after, limit=limit, newest_first=order == "desc")
     data = [FileObject.of(file) for file in page.items]
-    ends = {"first_id": data[0].id, "last_id": data[-1].id} if data else {}
-    return CursorPage(data=data, has_more=page.has_more, **ends)
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return CursorPage(data=data, has_more=page.has_more, first_id=first, last_id=last)
 
 
 @router.get("/{file_id:path}/content", response_class=FileResponse)

@@ -1,6 +1,7 @@
 """/v1/fine-tunes: the first fine-tuning API."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -10,10 +11,10 @@ from starlette.responses import Response
 
 from luthier.domain.job import Dialect, Job
 from luthier.server.body import JsonRoute
+from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.sse import event_stream
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTune, FineTuneEvent, FineTuneWithEvents
-from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.wiring import Services
 from luthier.services.fine_tunes import CreateFineTune, FineTuneService
 
@@ -83,7 +84,8 @@ async def _follow(fine_tunes: FineTuneService, job_id: str) -> AsyncGenerator[di
     after: str | None = None
     while True:
         job = await to_thread.run_sync(fine_tunes.get, job_id)  # before its events: none of a finished job is missed
-        for event in (await to_thread.run_sync(lambda after=after: fine_tunes.events(job_id, after=after))).items:
+        told = await to_thread.run_sync(partial(fine_tunes.events, job_id, after=after))
+        for event in told.items:
             yield FineTuneEvent.of(event).model_dump()
             after = event.id
         if job.status.is_final:

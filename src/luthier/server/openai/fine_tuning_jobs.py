@@ -9,9 +9,9 @@ from starlette.requests import Request
 from luthier.domain.job import Dialect
 from luthier.errors import InvalidRequestError
 from luthier.server.body import JsonRoute
+from luthier.server.dependencies import ServicesOf
 from luthier.server.wire.base import CursorPage, Listing
 from luthier.server.wire.jobs import CheckpointObject, CreateJobBody, JobEvent, JobObject
-from luthier.server.dependencies import ServicesOf
 from luthier.services.fine_tunes import CreateFineTune
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning jobs"], route_class=JsonRoute)
@@ -90,5 +90,5 @@ def list_fine_tuning_checkpoints(
         raise InvalidRequestError(f"There is no checkpoint {after}.", param="after")
     start = 0 if after is None else ids.index(after) + 1
     data = checkpoints[start : start + limit]
-    ends = {"first_id": data[0].id, "last_id": data[-1].id} if data else {}
-    return CursorPage(data=data, has_more=start + limit < len(ids), **ends)
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return CursorPage(data=data, has_more=start + limit < len(ids), first_id=first, last_id=last)

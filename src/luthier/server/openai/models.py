@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter
 
+from luthier.server.dependencies import ServicesOf
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.models import ModelObject
-from luthier.server.dependencies import ServicesOf
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
 

@@ -16,7 +16,7 @@ class RequestBody(BaseModel):
         UnknownFieldError: from validation, past pydantic, so that the nearest known name can be told.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     title: ClassVar[str]
     """What the body is, as the start of a sentence."""

@@ -1,12 +1,14 @@
 """Completions on the wire."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from luthier.domain.generation import SamplingParams
+from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import Answer, RequestBody
+from luthier.services.completions import Choice, CompletionChunk, CompletionRequest, CompletionResult, Usage
 
-Prompt = str | list[str] | list[int] | list[list[int]]
 _IDS = {"type": "array", "items": {"type": "integer"}}
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 
@@ -35,7 +37,7 @@ def _stop(value: Any) -> Any:
 class StreamOptions(RequestBody):
     title = "stream_options"
 
-    include_usage: bool = Field(False, description="End with a chunk that has the usage and no choices.")
+    include_usage: bool = Field(default=False, description="End with a chunk that has the usage and no choices.")
 
 
 class CompletionBody(RequestBody):
@@ -46,51 +48,108 @@ class CompletionBody(RequestBody):
         Any,
         BeforeValidator(_prompt),
         WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS, _IDS, {"type": "array", "items": _IDS}]}),
-    ] = Field(None, description="Text, token ids, or several of either. Left out, a text from its very beginning.")
-    suffix: str | None = Field(None, description="Text after the gap. Refused where the base cannot fill in.")
-    max_tokens: int = Field(16, description="Most tokens to generate; 0 with `echo` scores the prompt alone.")
+    ] = Field(
+        default="", description="Text, token ids, or several of either. Left out, a text from its very beginning."
+    )
+    suffix: str | None = Field(default=None, description="Text after the gap. Refused where the base cannot fill in.")
+    max_tokens: int = Field(default=16, description="Most tokens to generate; 0 with `echo` scores the prompt alone.")
     temperature: float = 1.0
     top_p: float = 1.0
-    n: int = Field(1, description="Completions of each prompt.")
-    best_of: int | None = Field(None, description="Make so many, return the `n` likeliest a token. Not with `stream`.")
+    n: int = Field(default=1, description="Completions of each prompt.")
+    best_of: int | None = Field(
+        default=None, description="Make so many, return the `n` likeliest a token. Not with `stream`."
+    )
     stream: bool = False
     stream_options: StreamOptions | None = None
-    logprobs: int | None = Field(None, description="Report so many of the likeliest tokens at each position.")
-    echo: bool = Field(False, description="Give the prompt back before the completion.")
-    stop: Annotated[
-        list[str], BeforeValidator(_stop), WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS]})
-    ] = Field([], description="Texts that end the completion; they are not part of it.")
+    logprobs: int | None = Field(default=None, description="Report so many of the likeliest tokens at each position.")
+    echo: bool = Field(default=False, description="Give the prompt back before the completion.")
+    stop: Annotated[list[str], BeforeValidator(_stop), WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS]})] = Field(
+        [], description="Texts that end the completion; they are not part of it."
+    )
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: dict[str, float] = Field({}, description="Token id of this model → number added to its logit.")
+    logit_bias: dict[str, float] = Field(default={}, description="Token id of this model → number added to its logit.")
     seed: int | None = None
-    user: str | None = Field(None, description="Written to the server's log beside the request's id.")
+    user: str | None = Field(default=None, description="Written to the server's log beside the request's id.")
+
+    def to_domain(self) -> CompletionRequest:
+        """
+        Raises:
+            InvalidRequestError: options of a stream for an answer that is none.
+        """
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequestError("'stream_options' go with 'stream': true.", param="stream_options")
+        params = SamplingParams(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            logprobs=self.logprobs,
+            echo=self.echo,
+            stop=tuple(self.stop),
+            presence_penalty=self.presence_penalty,
+            frequency_penalty=self.frequency_penalty,
+            seed=self.seed,
+        )
+        return CompletionRequest(
+            model=self.model,
+            prompts=self._prompts(),
+            params=params,
+            n=self.n,
+            best_of=self.best_of,
+            suffix=self.suffix,
+            logit_bias=self.logit_bias,
+        )
+
+    def _prompts(self) -> tuple[str | tuple[int, ...], ...]:
+        if isinstance(self.prompt, str):
+            return (self.prompt,)
+        if self.prompt and _is_ids(self.prompt):
+            return (tuple(self.prompt),)
+        return tuple(item if isinstance(item, str) else tuple(item) for item in self.prompt)
 
 
-class Logprobs(Answer):
+class LogprobsObject(Answer):
     tokens: list[str]
     token_logprobs: list[float | None]
-    top_logprobs: list[dict[str, float] | None] | None
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
-class Choice(Answer):
+class ChoiceObject(Answer):
     text: str
     index: int
-    logprobs: Logprobs | None
-    finish_reason: str | None
+    logprobs: LogprobsObject | None
+    finish_reason: Literal["stop", "length"] | None
+
+    @classmethod
+    def of(cls, choice: Choice | CompletionChunk) -> Self:
+        return cls.model_validate(choice, from_attributes=True)
 
 
-class Usage(Answer):
+class UsageObject(Answer):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        return cls.model_validate(usage, from_attributes=True)
+
 
 class CompletionObject(Answer):
-    object: str = "text_completion"
+    object: Literal["text_completion"] = "text_completion"
     id: str
     created: int
     model: str
-    choices: list[Choice]
-    usage: Usage
+    choices: list[ChoiceObject]
+    usage: UsageObject
+
+    @classmethod
+    def of(cls, result: CompletionResult) -> Self:
+        return cls(
+            id=result.id,
+            created=result.created,
+            model=result.model,
+            choices=[ChoiceObject.of(choice) for choice in result.choices],
+            usage=UsageObject.of(result.usage),
+        )

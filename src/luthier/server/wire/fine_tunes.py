@@ -12,6 +12,7 @@ from luthier.server.wire.hyperparameters import HyperparametersBody, printed
 from luthier.services.fine_tunes import JobFiles
 
 DEFAULT_MODEL = "curie"
+_STATUS = {Status.QUEUED: "pending"}  # the others have one name in both dialects
 
 
 class CreateFineTuneBody(HyperparametersBody):
@@ -19,9 +20,9 @@ class CreateFineTuneBody(HyperparametersBody):
 
     training_file: str
     validation_file: str | None = None
-    model: str = Field(DEFAULT_MODEL, description="Base or tuned model to start from.")
-    suffix: str | None = Field(None, description="Up to 40 characters for the tuned model's name.")
-    seed: int | None = Field(None, description="Of order, initial values and dropout.")
+    model: str = Field(default=DEFAULT_MODEL, description="Base or tuned model to start from.")
+    suffix: str | None = Field(default=None, description="Up to 40 characters for the tuned model's name.")
+    seed: int | None = Field(default=None, description="Of order, initial values and dropout.")
 
 
 class FineTuneEvent(Answer):
@@ -55,7 +56,7 @@ class FineTune(Answer):
     model: str
     fine_tuned_model: str | None
     organization_id: str
-    status: Literal["pending", "running", "succeeded", "failed", "cancelled"]
+    status: str = Field(description="pending, running, succeeded, failed or cancelled")
     hyperparams: dict[str, Any]
     training_files: list[FileObject]
     validation_files: list[FileObject]
@@ -70,7 +71,7 @@ class FineTune(Answer):
             model=job.model,
             fine_tuned_model=job.fine_tuned_model,
             organization_id=job.organization,
-            status="pending" if job.status is Status.QUEUED else job.status.value,
+            status=_STATUS.get(job.status, job.status.value),
             hyperparams=printed(job),
             training_files=[FileObject.of(file) for file in files.training],
             validation_files=[FileObject.of(file) for file in files.validation],

@@ -29,16 +29,24 @@ class HyperparametersBody(RequestBody):
 
     title = "The hyperparameters"
 
-    n_epochs: AutoInt = Field(None, description="Passes over the training set.")
-    batch_size: AutoInt = Field(None, description="Examples of one optimizer step.")
-    learning_rate_multiplier: AutoFloat = Field(None, description="Factor on the base model's own learning rate.")
-    prompt_loss_weight: AutoFloat = Field(None, description="Weight of each prompt token in the loss.")
-    compute_classification_metrics: bool = Field(False, description="Evaluate as a classifier after each epoch.")
-    classification_n_classes: int | None = Field(None, description="Number of classes, for multiclass metrics.")
-    classification_positive_class: str | None = Field(None, description="The positive class, for binary metrics.")
-    classification_betas: list[float] = Field([], description="Betas of F-beta scores beside F1.")
-    method: Literal["lora", "full"] | None = Field(None, description="Train an adapter (lora) or all weights (full).")
-    lora_rank: AutoInt = Field(None, description="Width of the adapter.")
+    n_epochs: AutoInt = Field(default=None, description="Passes over the training set.")
+    batch_size: AutoInt = Field(default=None, description="Examples of one optimizer step.")
+    learning_rate_multiplier: AutoFloat = Field(
+        default=None, description="Factor on the base model's own learning rate."
+    )
+    prompt_loss_weight: AutoFloat = Field(default=None, description="Weight of each prompt token in the loss.")
+    compute_classification_metrics: bool = Field(
+        default=False, description="Evaluate as a classifier after each epoch."
+    )
+    classification_n_classes: int | None = Field(default=None, description="Number of classes, for multiclass metrics.")
+    classification_positive_class: str | None = Field(
+        default=None, description="The positive class, for binary metrics."
+    )
+    classification_betas: list[float] = Field(default=[], description="Betas of F-beta scores beside F1.")
+    method: Literal["lora", "full"] | None = Field(
+        default=None, description="Train an adapter (lora) or all weights (full)."
+    )
+    lora_rank: AutoInt = Field(default=None, description="Width of the adapter.")
 
     def to_domain(self, *, seed: int | None) -> Hyperparameters:
         given = self.model_dump(include=_NAMES, exclude_none=True)

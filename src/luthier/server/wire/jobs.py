@@ -23,8 +23,8 @@ class MethodBody(RequestBody):
 
     type: str = Field(description="`supervised`; the others are not there.")
     supervised: SupervisedBody = SupervisedBody()
-    dpo: dict[str, Any] | None = Field(None, description="Not there: refused.")
-    reinforcement: dict[str, Any] | None = Field(None, description="Not there: refused.")
+    dpo: dict[str, Any] | None = Field(default=None, description="Not there: refused.")
+    reinforcement: dict[str, Any] | None = Field(default=None, description="Not there: refused.")
 
 
 class CreateJobBody(RequestBody):
@@ -33,12 +33,16 @@ class CreateJobBody(RequestBody):
     training_file: str
     model: str = Field(description="Base or tuned model to start from.")
     validation_file: str | None = None
-    hyperparameters: HyperparametersBody | None = Field(None, description="The older place of the method's own.")
+    hyperparameters: HyperparametersBody | None = Field(
+        default=None, description="The older place of the method's own."
+    )
     method: MethodBody | None = None
-    suffix: str | None = Field(None, description="Up to 40 characters for the tuned model's name.")
-    seed: int | None = Field(None, description="Of order, initial values and dropout.")
-    metadata: dict[str, str] = Field({}, description="Up to 16 pairs; keys up to 64, values up to 512 characters.")
-    integrations: list[Any] = Field([], description="None is there: refused unless empty.")
+    suffix: str | None = Field(default=None, description="Up to 40 characters for the tuned model's name.")
+    seed: int | None = Field(default=None, description="Of order, initial values and dropout.")
+    metadata: dict[str, str] = Field(
+        default={}, description="Up to 16 pairs; keys up to 64, values up to 512 characters."
+    )
+    integrations: list[Any] = Field(default=[], description="None is there: refused unless empty.")
 
     def to_hyperparameters(self) -> Hyperparameters:
         """
@@ -93,7 +97,7 @@ class JobObject(Answer):
     model: str
     fine_tuned_model: str | None
     organization_id: str
-    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    status: str = Field(description="queued, running, succeeded, failed or cancelled")
     hyperparameters: dict[str, Any]
     method: MethodObject
     seed: int | None
@@ -102,13 +106,12 @@ class JobObject(Answer):
     result_files: list[str]
     trained_tokens: int | None
     error: JobError | None
-    integrations: list[Any] = []
     metadata: dict[str, str]
 
     @classmethod
     def of(cls, job: Job) -> Self:
         hyperparameters = {name: "auto" if value is None else value for name, value in printed(job).items()}
-        seed = hyperparameters.pop("seed")
+        del hyperparameters["seed"]
         return cls(
             id=job.id,
             created_at=job.created_at,
@@ -119,7 +122,7 @@ class JobObject(Answer):
             status=job.status.value,
             hyperparameters=hyperparameters,
             method=MethodObject(supervised=SupervisedObject(hyperparameters=hyperparameters)),
-            seed=None if seed == "auto" else seed,
+            seed=(job.resolved or job.hyperparameters).seed,
             training_file=job.training_file,
             validation_file=job.validation_file,
             result_files=[job.result_file] if job.result_file else [],

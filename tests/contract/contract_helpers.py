@@ -1,0 +1,119 @@
+"""What the contract tests share: a running server, the old client, small training files."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from luthier.config import Settings
+from luthier.server.app import create_app
+
+SEPARATOR = "\n\n###\n\n"
+LABELS = (" baseball", " hockey")
+_START_SECONDS = 60
+
+
+def rows(n: int, start: int = 0) -> list[dict[str, str]]:
+    """Prompts of two kinds in turn, each with its label."""
+    words = ("bat and pitcher", "puck and goalie")
+    return [{"prompt": f"{words[i % 2]} {i}{SEPARATOR}", "completion": LABELS[i % 2]} for i in range(start, start + n)]
+
+
+def jsonl(examples: list[dict[str, str]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in examples).encode()
+
+
+def write(path: Path, n: int, start: int = 0) -> Path:
+    path.write_bytes(jsonl(rows(n, start)))
+    return path
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Args:
+        url: with /v1 at its end.
+        home: its state.
+    """
+
+    url: str
+    home: Path
+    settings: Settings
+
+    def call(self, method: str, path: str, **options: object) -> httpx.Response:
+        """One request, past every client's own ideas."""
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
+            return client.request(method, path, **options)  # type: ignore[arg-type]
+
+
+@contextmanager
+def serve(settings: Settings) -> Iterator[Server]:
+    """Run the app on a free port until the context ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=1)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + _START_SECONDS
+        while not server.started:
+            assert thread.is_alive(), "the server ended while it started"
+            assert time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.01)
+        try:
+            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", settings.home, settings)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+            assert not thread.is_alive(), "the server did not stop"
+
+
+@dataclass(frozen=True)
+class OldClient:
+    """The client of the document, in a process of its own."""
+
+    python: Path
+    url: str
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        mine = {"OPENAI_API_BASE": self.url, "OPENAI_API_KEY": "sk-test", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
+        return kept | mine
+
+    def command(self, *words: str) -> list[str]:
+        """`openai WORDS`, as started without its script, which not every system has."""
+        return [str(self.python), "-c", "from openai._openai_scripts import main; main()", *words]
+
+    def __call__(self, *words: str, fails: bool = False) -> str:
+        """Run the command line and give back what it printed; both streams if it is to fail."""
+        return self._finish(self.command(*words), fails=fails)
+
+    def run(self, code: str) -> str:
+        """Run Python lines and give back what they printed."""
+        return self._finish([str(self.python), "-c", f"import json, openai\n{code}"], fails=False)
+
+    def _finish(self, command: list[str], *, fails: bool) -> str:
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert (done.returncode != 0) == fails, f"{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr if fails else done.stdout

@@ -68,7 +68,7 @@ class Terminal:
             typer.echo("\nAfter these changes:")
             self._heading = ""
         for finding in findings:
-            mark = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "✗"}[finding.severity]
+            mark = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}[finding.severity]
             typer.echo(f"{mark} {finding.message}")
 
     def announce(self, remedy: Remedy) -> None:
@@ -170,15 +170,10 @@ def _converse(request: Request) -> None:
             typer.echo("Nothing was written.")
             return
         written = write_prepared(request.file, mended.frame, split=split)
-        typer.echo(
-            "\nWritten: " + ", ".join(f"{_name(file)} ({count(file.n_examples, 'example')})" for file in written)
-        )
+        names = (f"{visible(str(file.path), limit=200)} ({count(file.n_examples, 'example')})" for file in written)
+        typer.echo(f"\nWritten: {', '.join(names)}")
     advice = _advice(request, mended, written)
     _tell(request, advice, _estimate(request, inputs.settings, advice), changed=bool(written))
-
-
-def _name(file: Written) -> str:
-    return visible(str(file.path), limit=200)
 
 
 def _report(request: Request) -> dict[str, Any]:
@@ -243,7 +238,8 @@ def _tell(request: Request, advice: Advice, estimated: Estimate, *, changed: boo
             f"Give `stop=[{json.dumps(advice.stop, ensure_ascii=False)}]`, so that answers end where they should."
         )
     if advice.max_tokens:
-        typer.echo(f"Give `max_tokens={advice.max_tokens}`: the longest label has {count(advice.max_tokens, 'token')}.")
+        why = "the first token tells the labels apart" if advice.max_tokens == 1 else "the longest label has as many"
+        typer.echo(f"Give `max_tokens={advice.max_tokens}`: {why}.")
     typer.echo(
         f"Training reads about {count(estimated.n_tokens, 'token')} in {count(request.n_epochs, 'epoch')}"
         + (

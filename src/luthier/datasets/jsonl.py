@@ -127,6 +127,11 @@ def write_examples(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     Raises:
         FileExistsError: `path` is there already; nothing is overwritten.
     """
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        for prompt, completion in rows:
-            file.write(json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False) + "\n")
+    file = path.open("x", encoding="utf-8", newline="\n")
+    try:
+        with file:
+            for prompt, completion in rows:
+                file.write(json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False) + "\n")
+    except OSError:  # a full disk: half a file must not look like a whole one
+        path.unlink()
+        raise

@@ -151,7 +151,8 @@ class Advice:
         command: the command that starts the fine-tune.
         separator: what every prompt must end in when the tuned model is asked.
         stop: what ends its answer, if completions have a common end.
-        max_tokens: tokens of the longest label, for a classification with a tokenizer at hand.
+        max_tokens: how many tell the labels of a classification apart, None without a tokenizer: one where the first
+            tokens differ and nothing ends a longer answer, else those of the longest label.
         n_tokens: tokens of the training set, one epoch, roughly where the table was split.
     """
 
@@ -192,18 +193,24 @@ def advise(
             words += ["--classification_n_classes", str(labels.nunique())]
     endings = labels.unique().tolist()
     stop = known_ending(endings) if task is Task.CLASSIFICATION else common_suffix(endings) if len(endings) > 1 else ""
-    longest = None
-    if task is Task.CLASSIFICATION and counter.tokenizer:
-        longest = max(counter.count(label) for label in endings)
     prompts = frame["prompt"].tolist()
     return Advice(
         task=task,
         command=" ".join(_quote(word) for word in words),
         separator=common_suffix(prompts) if len(prompts) > 1 else "",
         stop=stop,
-        max_tokens=longest,
+        max_tokens=_tokens_of_answer(endings, counter.tokenizer, stop) if task is Task.CLASSIFICATION else None,
         n_tokens=round(sum(counter.count_examples(frame)) * train_share),
     )
+
+
+def _tokens_of_answer(labels: Sequence[str], tokenizer: Tokenizer | None, stop: str) -> int | None:
+    if tokenizer is None:
+        return None
+    ids = [tokenizer.encode(label) for label in labels]
+    if not stop and len({tokens[0] for tokens in ids}) == len(ids):
+        return 1
+    return max(map(len, ids))
 
 
 def positive_class(labels: pd.Series) -> str:

@@ -30,11 +30,11 @@ def drop_rows(frame: pd.DataFrame, rows: Sequence[int]) -> pd.DataFrame:
 
 
 def lower_case(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    return frame.assign(**{column: [text.lower() for text in frame[column]]})
+    return _with_texts(frame, column, str.lower)
 
 
 def append(frame: pd.DataFrame, column: str, text: str) -> pd.DataFrame:
-    return frame.assign(**{column: [value + text for value in frame[column]]})
+    return _with_texts(frame, column, lambda value: value + text)
 
 
 def remove_prefix(frame: pd.DataFrame, column: str, prefix: str) -> pd.DataFrame:
@@ -45,11 +45,11 @@ def remove_prefix(frame: pd.DataFrame, column: str, prefix: str) -> pd.DataFrame
     def without(text: str) -> str:
         return lead + text[len(prefix) :] if text[: len(prefix)].lower() == wanted else text
 
-    return frame.assign(**{column: [without(text) for text in frame[column]]})
+    return _with_texts(frame, column, without)
 
 
 def start_with_space(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(completion=[text if text.startswith(" ") else f" {text}" for text in frame["completion"]])
+    return _with_texts(frame, "completion", lambda text: text if text.startswith(" ") else f" {text}")
 
 
 def relabel(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -60,7 +60,12 @@ def relabel(frame: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
         bare = text.strip()
         return labels.get(bare) or by_lower.get(bare.lower()) or text
 
-    return frame.assign(completion=[exchanged(text) for text in frame["completion"]])
+    return _with_texts(frame, "completion", exchanged)
+
+
+def _with_texts(frame: pd.DataFrame, column: str, change: Callable[[str], str]) -> pd.DataFrame:
+    texts = [change(text) for text in frame[column]]
+    return frame.assign(**{column: pd.Series(texts, index=frame.index, dtype=object)})
 
 
 REMEDIES: dict[str, Callable[..., pd.DataFrame]] = {

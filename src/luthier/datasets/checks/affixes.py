@@ -8,7 +8,7 @@ from luthier.datasets.checks.context import Context, Task
 from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, name_rows, visible
 from luthier.datasets.text import common_prefix, common_suffix
 
-ARROW = " ->"  # the shortest separator; only where prompts are single lines
+_ARROW = " ->"  # the shortest separator; only where prompts are single lines
 _SEPARATORS = ("\n\n###\n\n", "\n\n===\n\n", "\n\n---\n\n", "\n\n===>\n\n", "\n\n--->\n\n")
 _LAST_SEPARATOR = "\n\n### =>\n\n"
 _ENDINGS = ("\n", ".", " END", "***", "+++", "&&&", "$$$", "@@@", "%%%")
@@ -44,8 +44,8 @@ def separator(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
         )
         yield Finding("same_prompts", Severity.ERROR, message)
         return
-    suffix = common_suffix(prompts) if len(prompts) > 1 else _known_separator(prompts[0])
-    offered = _unused(prompts, _SEPARATORS if any("\n" in text for text in prompts) else (ARROW, *_SEPARATORS))
+    suffix = common_suffix(prompts) if len(prompts) > 1 else known_separator(prompts)
+    offered = _unused(prompts, _SEPARATORS if any("\n" in text for text in prompts) else (_ARROW, *_SEPARATORS))
     title = f"Add the separator {visible(offered or _LAST_SEPARATOR)} to the end of all prompts"
     arguments = {"column": "prompt", "text": offered or _LAST_SEPARATOR}
     if not suffix:
@@ -153,9 +153,10 @@ def known_ending(completions: Sequence[str]) -> str:
     return next((mark for mark in marks if all(text.endswith(mark) for text in completions)), "")
 
 
-def _known_separator(prompt: str) -> str:
-    """The separator that a lone prompt ends in, one of ours."""
-    return next((mark for mark in (ARROW, *_SEPARATORS, _LAST_SEPARATOR) if prompt.endswith(mark)), "")
+def known_separator(prompts: Sequence[str]) -> str:
+    """The separator that all of `prompts` end in, if it is one that is offered here."""
+    marks = (_ARROW, *_SEPARATORS, _LAST_SEPARATOR)
+    return next((mark for mark in marks if all(text.endswith(mark) for text in prompts)), "")
 
 
 def _unused(texts: Sequence[str], candidates: Sequence[str]) -> str | None:

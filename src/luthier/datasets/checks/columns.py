@@ -65,7 +65,7 @@ def empty_completions(frame: pd.DataFrame) -> Iterator[Finding]:
         remedy = Remedy("drop_rows", title, Force.NECESSARY, {"rows": list(rows)})
         yield Finding("empty_completions", Severity.WARNING, message, rows, remedy=remedy)
     if len(rows) == len(frame):
-        yield Finding("no_examples", Severity.ERROR, "No example has a completion.")
+        yield Finding("no_examples", Severity.ERROR, "There is no example with a completion.")
 
 
 def empty_prompts(frame: pd.DataFrame) -> Iterator[Finding]:

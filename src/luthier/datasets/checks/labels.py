@@ -15,9 +15,8 @@ from luthier.types import Tokenizer
 _IMBALANCE = 4  # times the smallest class
 _FEW = 10  # examples of a class
 _SHOWN_LABELS = 20
-_MAX_RELABELLED = 100
 _NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 def single_label(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
@@ -163,22 +162,25 @@ def token_text(tokenizer: Tokenizer, token: int) -> str:
 
 
 def _single_token_names(tokenizer: Tokenizer, labels: Sequence[str]) -> dict[str, str] | None:
-    """A new label of one token for each, all different: the label itself, a number's word, a word of it, a letter."""
-    if len(labels) > _MAX_RELABELLED:
-        return None
-    taken: set[int] = set()
-    names: dict[str, str] = {}
+    """A new label of one token for each, all different: its own words or a number's word, else letters for all."""
     end = common_suffix(labels)
     end = end if not end.strip() else ""
-    for label in sorted(labels, key=lambda label: len(tokenizer.encode(label))):
-        bare = label.strip()
-        number = [_NUMBERS[int(bare)]] if bare.isdecimal() and int(bare) < len(_NUMBERS) else []
-        for word in (bare, *number, *bare.split(), *_LETTERS):
-            tokens = tokenizer.encode(f" {word}")
-            if len(tokens) == 1 and tokens[0] not in taken:
-                taken.add(tokens[0])
-                names[bare] = f" {word}{end}"
-                break
-        else:
-            return None
-    return {label.strip(): names[label.strip()] for label in labels}
+    bare = sorted((label.strip() for label in labels), key=lambda label: len(tokenizer.encode(f" {label}")))
+    for candidates in (_words, lambda _: _LETTERS):
+        taken: set[int] = set()
+        names: dict[str, str] = {}
+        for label in bare:
+            for word in candidates(label):
+                tokens = tokenizer.encode(f" {word}")
+                if len(tokens) == 1 and tokens[0] not in taken:
+                    taken.add(tokens[0])
+                    names[label] = f" {word}{end}"
+                    break
+        if len(names) == len(labels):
+            return {label.strip(): names[label.strip()] for label in labels}
+    return None
+
+
+def _words(label: str) -> list[str]:
+    number = [_NUMBERS[int(label)]] if label.isdecimal() and int(label) < len(_NUMBERS) else []
+    return [label, *number, *label.split()]

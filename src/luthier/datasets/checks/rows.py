@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from luthier.datasets.checks.affixes import known_separator
 from luthier.datasets.checks.context import Context, Task
 from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, name_rows, visible
 from luthier.datasets.jsonl import FIELDS
-from luthier.datasets.text import common_suffix
 
 
 def duplicates(frame: pd.DataFrame, _: Context) -> Iterator[Finding]:
@@ -65,7 +65,7 @@ def leaks(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
             f"The prompts of {count(len(rows), 'training row')} are in the validation set too, so validation would "
             f"measure memory: {name_rows(rows)}."
         )
-        title = f"Remove {count(len(rows), 'row')} that leak into validation"
+        title = f"Remove {count(len(rows), 'row')} that {'leaks' if len(rows) == 1 else 'leak'} into validation"
         remedy = Remedy("drop_rows", title, Force.RECOMMENDED, {"rows": list(rows)})
         data = {"validation_rows": [row for _, row in pairs]}
         yield Finding("leaks", Severity.WARNING, message, rows, data, remedy)
@@ -74,20 +74,19 @@ def leaks(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
 
 def _bare(prompts: pd.Series) -> list[str]:
     """Prompts without their separator and outer white space, so that a prepared and a raw file can be compared."""
-    texts = prompts.tolist()
-    suffix = common_suffix(texts) if len(set(texts)) > 1 else ""
-    return [text.removesuffix(suffix).strip() for text in texts]
+    separator = known_separator(prompts.tolist())
+    return [text.removesuffix(separator).strip() for text in prompts]
 
 
 def _format_of_validation(frame: pd.DataFrame, valid: pd.DataFrame) -> Iterator[Finding]:
     """A separator or leading space that only one of the two files has."""
-    ours, theirs = common_suffix(frame["prompt"].tolist()), common_suffix(valid["prompt"].tolist())
-    if ours and not valid["prompt"].str.endswith(ours).all() and not theirs.endswith(ours):
+    separator = known_separator(frame["prompt"].tolist())
+    if not valid["prompt"].str.endswith(separator).all():
         message = (
-            f"The training prompts end in {visible(ours)}, those for validation do not. Prepare both files alike, "
+            f"The training prompts end in {visible(separator)}, those for validation do not. Prepare both files alike, "
             "or validation measures another task."
         )
-        yield Finding("validation_format", Severity.WARNING, message, data={"separator": ours})
+        yield Finding("validation_format", Severity.WARNING, message, data={"separator": separator})
     elif frame["completion"].str.startswith(" ").all() and not valid["completion"].str.startswith(" ").all():
         message = "The training completions start with a space, those for validation do not. Prepare both files alike."
         yield Finding("validation_format", Severity.WARNING, message)

@@ -85,7 +85,7 @@ def check(request: CompletionRequest, *, stream: bool) -> None:
         )
     if params.max_tokens == 0 and not params.echo:
         raise InvalidRequestError(
-            "'max_tokens' of 0 asks for nothing unless 'echo' is true. Set 'echo' to score the prompt, or ask for tokens.",
+            "'max_tokens' of 0 asks for nothing unless 'echo' is true. Set 'echo' to score the prompt.",
             param="max_tokens",
         )
     if len(params.stop) > MAX_STOPS:

@@ -52,7 +52,7 @@ class ModelDetails:
     Args:
         weights: key of the base weights, `hf:owner/name` or a folder.
         title: their publisher's name for them.
-        source: where they come from, None when nobody knows any more.
+        source: where they come from.
         license, license_url: their terms, None when not known before the pull.
         context_length: tokens, None when not known before the pull.
         size_bytes: of the base weights on disk, once pulled.
@@ -63,7 +63,7 @@ class ModelDetails:
 
     weights: str
     title: str
-    source: str | None = None
+    source: str = "unknown"
     license: str | None = None
     license_url: str | None = None
     context_length: int | None = None

@@ -1,0 +1,132 @@
+"""The scheduler's policy, without a model."""
+
+from pathlib import Path
+
+import pytest
+
+from luthier.completion.scheduler import Scheduler, Step
+from luthier.completion.sequence import Request, Sequence, Weights, sequences
+from luthier.domain.generation import SamplingParams
+from luthier.testing import ByteTokenizer
+
+BUDGET = 10
+ADA, BABBAGE = Weights(Path("ada")), Weights(Path("babbage"))
+
+
+def make(*lengths: int, weights: Weights = ADA, n: int = 1, max_tokens: int = 5) -> list[Sequence]:
+    request = Request(weights, tuple((7,) * n for n in lengths), SamplingParams(max_tokens), lambda _: None, n)
+    return sequences(request, ByteTokenizer(), BUDGET)
+
+
+def scheduler(*waiting: Sequence, cache: int = 1000) -> Scheduler:
+    made = Scheduler(max_batch_tokens=BUDGET, cache_tokens=cache)
+    for sequence in waiting:
+        made.add(sequence)
+    return made
+
+
+def advance(made: Scheduler) -> list[tuple[Sequence, int, int]]:
+    """One step, after which each sequence that ended its piece has one more token."""
+    step = made.next_step()
+    assert step is not None
+    for piece in step.pieces:
+        if piece.is_last:
+            piece.sequence.tokens.append(1)
+    return [(piece.sequence, piece.start, piece.stop) for piece in step.pieces]
+
+
+def test_nothing_to_do():
+    assert scheduler().next_step() is None
+
+
+def test_prompts_fill_a_step_whole_and_in_order():
+    a, b, c, d = make(4, 7, 5, 1)
+    made = scheduler(a, b, c, d)
+    assert advance(made) == [(a, 0, 4), (c, 0, 5), (d, 0, 1)]  # b fits an empty step, so it is not cut
+    assert advance(made) == [(a, 4, 5), (b, 0, 7), (c, 5, 6), (d, 1, 2)]
+
+
+def test_a_long_prompt_goes_in_chunks_while_others_generate():
+    (short,), (long,) = make(3), make(25)
+    made = scheduler(short, long)
+    assert advance(made) == [(short, 0, 3), (long, 0, 7)]
+    assert advance(made) == [(short, 3, 4), (long, 7, 17)]
+    assert advance(made) == [(short, 4, 5), (long, 17, 25)]
+    assert advance(made) == [(short, 5, 6), (long, 25, 26)]
+
+
+def test_a_long_prompt_does_not_keep_a_later_short_one_waiting_for_ever():
+    (long,), (short,) = make(25), make(3)
+    made = scheduler(long, short)
+    assert [len(advance(made)) for _ in range(3)] == [1, 1, 2]
+
+
+def test_cache_is_promised_and_given_back():
+    first, second = make(6, 6)  # 6 + 4 tokens each: the fifth generated is never fed back
+    assert (first.reserved, second.reserved) == (10, 10)
+    made = scheduler(first, second, cache=15)
+    assert advance(made) == [(first, 0, 6)]
+    assert advance(made) == [(first, 6, 7)]
+    assert made.remove(first)
+    assert made.free_tokens == 15
+    assert advance(made) == [(second, 0, 6)]
+
+
+def test_a_large_sequence_is_not_overtaken_by_small_ones_for_ever():
+    small, large, later = make(2)[0], make(9)[0], make(2)[0]
+    made = scheduler(small, large, later, cache=14)
+    assert advance(made) == [(small, 0, 2)]
+    made.remove(small)
+    assert advance(made) == [(large, 0, 9)]
+
+
+@pytest.mark.parametrize(("max_tokens", "n", "length", "reserved"), [(1, 1, 10, 0), (0, 1, 10, 0), (1, 1, 11, 11), (1, 2, 4, 4)])
+def test_one_pass_needs_no_cache(max_tokens: int, n: int, length: int, reserved: int):
+    assert make(length, max_tokens=max_tokens, n=n)[0].reserved == reserved
+
+
+def test_siblings_wait_for_the_prompt_and_copy_it():
+    first, second, third = make(4, n=3)
+    (other,) = make(2)
+    made = scheduler(first, second, third, other)
+    assert advance(made) == [(first, 0, 4), (other, 0, 2)]
+    step = made.next_step()
+    assert step is not None
+    pieces = {piece.sequence: piece for piece in step.pieces}
+    for sibling in (second, third):
+        assert (pieces[sibling].start, pieces[sibling].stop, pieces[sibling].source) == (3, 4, first)
+    assert pieces[first].source is None
+
+
+def test_a_sibling_whose_family_is_gone_reads_the_prompt_itself():
+    first, second = make(4, n=2)
+    made = scheduler(first, second, cache=8)
+    advance(made)
+    made.remove(first)
+    assert advance(made) == [(second, 0, 4)]
+
+
+def test_bases_take_turns_and_adapters_stand_together():
+    tuned = Weights(Path("ada"), Path("tuned"))
+    one, two, three = make(2, weights=tuned)[0], make(2, weights=ADA)[0], make(2, weights=tuned)[0]
+    other = make(2, weights=BABBAGE)[0]
+    made = scheduler(one, two, three, other)
+
+    def bases(step: Step | None) -> tuple[str, list[Sequence]]:
+        assert step is not None
+        for piece in step.pieces:
+            piece.sequence.tokens.append(1)
+        return step.base.name, [piece.sequence for piece in step.pieces]
+
+    assert bases(made.next_step()) == ("ada", [two, one, three])
+    assert bases(made.next_step()) == ("babbage", [other])
+    assert bases(made.next_step())[0] == "ada"
+    made.remove(other)
+    assert bases(made.next_step())[0] == "ada"
+
+
+def test_removing_a_waiting_sequence():
+    first, second = make(6, 6)
+    made = scheduler(first, second)
+    assert not made.remove(second)
+    assert advance(made) == [(first, 0, 6)]

@@ -46,10 +46,13 @@ FIELDS: dict[str, Any] = {
     "batch_size": _option(int | None, "Examples of one optimizer step."),
     "learning_rate_multiplier": _option(float | None, "Factor on the base model's own learning rate."),
     "prompt_loss_weight": _option(float | None, "Weight of a prompt's tokens in the loss; a completion's weigh 1."),
-    "compute_classification_metrics": _option(
+    "compute_classification_metrics": Annotated[
         bool | None,
-        "Measure accuracy, F1 and others on the validation set after each epoch.",
-    ),
+        typer.Option(
+            "--compute-classification-metrics",
+            help="Measure accuracy, F1 and others on the validation set after each epoch.",
+        ),
+    ],
     "classification_n_classes": _option(int | None, "Number of classes, where there are more than two."),
     "classification_positive_class": _option(
         str | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import completions, files, fine_tunes, jobs, remote_models, render
+from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
 from luthier.cli.remote import remote
@@ -68,6 +69,8 @@ app.command("results", rich_help_panel=_TUNING)(remote(jobs.results))
 app.command("files", rich_help_panel=_TUNING)(remote(files.list_files))
 app.command("rm", rich_help_panel=_TUNING)(remote(jobs.remove))
 
+app.command(rich_help_panel=_MODELS)(models)
+app.command(rich_help_panel=_MODELS)(pull)
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
 
 _OLD_WORDS = {

@@ -19,12 +19,12 @@ from rich.table import Table
 from rich.text import Text
 
 from luthier.cli import render
-from luthier.config import Settings, load_settings
 
 if TYPE_CHECKING:
     from luthier.catalogue.entry import Entry
     from luthier.catalogue.pull import PullProgress
     from luthier.catalogue.registry import Registry
+    from luthier.config import Settings
     from luthier.domain.model import TunedModel
     from luthier.modeling.bases import LocalBase
 
@@ -45,6 +45,7 @@ def pull(
     ] = False,
 ) -> None:
     """Bring the weights of a base model to this machine. From then on they work with no network."""
+    from luthier.config import load_settings
     from luthier.modeling.bases import BaseStore
 
     store = BaseStore(load_settings())
@@ -59,6 +60,7 @@ def pull(
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False) -> None:
     """List the base weights: names, size, licence, origin, folder; and the models tuned on this machine."""
+    from luthier.config import load_settings
     from luthier.modeling.bases import BaseStore
 
     settings = load_settings()
@@ -84,7 +86,7 @@ def _absolute(name: str) -> str:
     return path.resolve().as_posix() if name.startswith((".", "~")) or path.is_dir() else name
 
 
-def _tuned(settings: Settings) -> list["TunedModel"]:
+def _tuned(settings: "Settings") -> list["TunedModel"]:
     """Finished fine-tunes; none where there has been no server yet."""
     if settings.database_url is None and not (settings.home / "luthier.db").is_file():
         return []
@@ -127,7 +129,7 @@ def _absent_card(entry: "Entry") -> dict[str, Any]:
     }
 
 
-def _tuned_card(model: "TunedModel", settings: Settings) -> dict[str, Any]:
+def _tuned_card(model: "TunedModel", settings: "Settings") -> dict[str, Any]:
     return {
         "id": model.id,
         "root": model.root,

@@ -82,12 +82,11 @@ class JobChecks:
                 param="model",
                 code="license_not_accepted",
             )
-        if parent.tuned is not None and parent.tuned.method is not job.hyperparameters.method:
-            was, wanted = parent.tuned.method, job.hyperparameters.method
-            kind = "an adapter" if was is Method.LORA else "whole weights"
+        whole = parent.tuned is not None and parent.tuned.method is Method.FULL
+        if whole and job.hyperparameters.method is not Method.FULL:
             raise InvalidRequestError(
-                f"{job.model} was tuned by the method '{was}' and is {kind}: a job that goes on from it needs the same "
-                f"method, not '{wanted}'.",
+                f"{job.model} has whole weights of its own, tuned by the method 'full'; no adapter can be put on them. "
+                "Set the method to 'full', or start from a base model or from a model tuned by 'lora'.",
                 param="method",
             )
         return parent

@@ -1,0 +1,155 @@
+"""Adapters against PEFT: what one writes the other reads, with the same logits."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from luthier.modeling.attention import PackedCausal
+from luthier.modeling.loader import BaseModel, load_base
+from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
+
+IDS = list(b"a packed row of tokens")
+
+
+@pytest.fixture
+def base(tiny_base: Path) -> BaseModel:
+    return load_base(tiny_base, torch.float32)
+
+
+def logits(base: BaseModel, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Logits of sequences packed into one row, (T, V)."""
+    layout = PackedCausal([len(ids) for ids in sequences])
+    row = torch.tensor([[i for ids in sequences for i in ids]])
+    with torch.no_grad():
+        out: torch.Tensor = base.model(
+            input_ids=row, position_ids=layout.position_ids(), layout=layout, use_cache=False
+        ).logits
+    return out[0]
+
+
+def trained(lora: LoraModel, name: str, config: LoraConfig, seed: int) -> None:
+    """Add an adapter whose B is not zero any more."""
+    lora.add(name, config, seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in lora.parameters(name).values():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+
+def whole(name: str | None) -> list[Route]:
+    return [Route(name, 0, len(IDS))]
+
+
+def test_a_fresh_adapter_changes_nothing(base: BaseModel) -> None:
+    before = logits(base, [IDS])
+    lora = LoraModel(base.model)
+    lora.add("new", LoraConfig(rank=4, alpha=8))
+    lora.route(whole("new"))
+    torch.testing.assert_close(logits(base, [IDS]), before)
+
+
+def test_peft_opens_what_we_save_and_gives_the_same_logits(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
+    lora = LoraModel(base.model)
+    trained(lora, "ours", LoraConfig(rank=4, alpha=6, targets=("q_proj", "v_proj", "down_proj")), seed=1)
+    lora.route(whole("ours"))
+    lora.save("ours", tmp_path, "tiny")
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(plain, tmp_path).eval()
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.tensor([IDS])).logits[0]
+    torch.testing.assert_close(logits(base, [IDS]), expected, rtol=1e-4, atol=1e-4)
+    lora.route([])
+    assert (logits(base, [IDS]) - expected).abs().max() > 0.1
+
+
+def test_we_open_what_peft_saves_and_give_the_same_logits(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    config = PeftConfig(r=3, lora_alpha=5, target_modules=["k_proj", "o_proj", "up_proj"], init_lora_weights=False)
+    torch.manual_seed(0)
+    theirs = get_peft_model(plain, config).eval()
+    theirs.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = theirs(input_ids=torch.tensor([IDS])).logits[0]
+    lora = LoraModel(base.model)
+    loaded = lora.load("theirs", tmp_path)
+    lora.route(whole("theirs"))
+    assert (loaded.rank, loaded.alpha, set(loaded.targets)) == (3, 5, {"k_proj", "o_proj", "up_proj"})
+    torch.testing.assert_close(logits(base, [IDS]), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_several_adapters_in_one_row_equal_each_alone(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    trained(lora, "one", LoraConfig(rank=4, alpha=8), seed=1)
+    trained(lora, "two", LoraConfig(rank=2, alpha=2, targets=("q_proj", "gate_proj")), seed=2)
+    sequences = {None: IDS[:5], "one": IDS[5:9], "two": IDS[9:20], "one again": IDS[3:10]}
+    alone = []
+    for name, ids in sequences.items():
+        lora.route([Route("one" if name == "one again" else name, 0, len(ids))])
+        alone.append(logits(base, [ids]))
+    lora.route([Route(None, 0, 5), Route("one", 5, 9), Route("two", 9, 20), Route("one", 20, 27)])
+    torch.testing.assert_close(logits(base, list(sequences.values())), torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_that_no_route_names_get_the_base(base: BaseModel) -> None:
+    before = logits(base, [IDS[:6], IDS[6:]])
+    lora = LoraModel(base.model)
+    trained(lora, "one", LoraConfig(rank=4, alpha=8), seed=1)
+    lora.route([Route("one", 6, len(IDS))])
+    routed = logits(base, [IDS[:6], IDS[6:]])
+    torch.testing.assert_close(routed[:6], before[:6])
+    assert (routed[6:] - before[6:]).abs().max() > 0.1
+
+
+def test_a_removed_adapter_leaves_the_base_and_the_others(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    before = logits(base, [IDS])
+    trained(lora, "one", LoraConfig(rank=4, alpha=8), seed=1)
+    trained(lora, "two", LoraConfig(rank=4, alpha=8), seed=2)
+    lora.route(whole("two"))
+    two = logits(base, [IDS])
+    lora.remove("one")
+    torch.testing.assert_close(logits(base, [IDS]), two)
+    assert lora.parameters("one") == {}
+    lora.route(whole("one"))
+    torch.testing.assert_close(logits(base, [IDS]), before)
+
+
+def test_masters_are_float32_on_a_bfloat16_base(tiny_base: Path) -> None:
+    base = load_base(tiny_base, torch.bfloat16)
+    lora = LoraModel(base.model)
+    lora.add("one", LoraConfig(rank=2, alpha=2))
+    lora.route(whole("one"))
+    assert {p.dtype for p in lora.parameters("one").values()} == {torch.float32}
+    assert logits(base, [IDS]).dtype == torch.bfloat16
+
+
+def test_only_the_adapter_learns(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    lora.add("one", LoraConfig(rank=2, alpha=2))
+    learning = {id(p) for p in base.model.parameters() if p.requires_grad}
+    assert learning == {id(p) for p in lora.parameters("one").values()}
+
+
+def test_a_fresh_adapter_is_the_same_for_the_same_seed(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        lora.add(name, LoraConfig(rank=2, alpha=2), seed)
+    a, b, c = (list(lora.parameters(name).values()) for name in "abc")
+    assert all(map(torch.equal, a, b))
+    assert not all(map(torch.equal, a, c))
+
+
+def test_loading_names_the_weight_that_is_missing(base: BaseModel, tmp_path: Path) -> None:
+    lora = LoraModel(base.model)
+    trained(lora, "one", LoraConfig(rank=2, alpha=2, targets=("q_proj",)), seed=1)
+    lora.save("one", tmp_path, "tiny")
+    card = json.loads((tmp_path / PEFT_CONFIG).read_text())
+    (tmp_path / PEFT_CONFIG).write_text(json.dumps(card | {"target_modules": ["v_proj"]}))
+    with pytest.raises(KeyError, match=r"v_proj\.lora_A"):
+        lora.load("two", tmp_path)

@@ -4,6 +4,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+
 from luthier.completion.shelf import Shelf
 from luthier.errors import WeightsError
 from luthier.modeling.lora import LoraModel, Route
@@ -14,11 +17,14 @@ class Adapters:
 
     Args:
         lora: the base with its wrapped layers.
+        dtype, device: of the base; adapters are brought to them once, not in each pass.
         limit: how many adapters stay in memory when no request uses them.
     """
 
-    def __init__(self, lora: LoraModel, limit: int) -> None:
+    def __init__(self, lora: LoraModel, dtype: torch.dtype, device: torch.device, limit: int) -> None:
         self._lora = lora
+        self._dtype = dtype
+        self._device = device
         self._numbers = itertools.count()
         self._shelf = Shelf(self._load, lora.remove, limit)
 
@@ -56,7 +62,18 @@ class Adapters:
         name = f"adapter{next(self._numbers)}"  # a model's name may hold dots, which no parameter's name can
         try:
             self._lora.load(name, folder)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            self._check(name)
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
             self._lora.remove(name)
             raise WeightsError(f"The adapter in {folder.name} cannot be loaded: {error}") from error
+        for parameter in self._lora.parameters(name).values():
+            parameter.data = parameter.data.to(self._device, self._dtype)
         return name
+
+    def _check(self, name: str) -> None:
+        for path, layer in self._lora.layers.items():
+            if name not in layer.configs:
+                continue
+            fits = layer.lora_A[name].shape[1], layer.lora_B[name].shape[0]
+            if fits != (layer.base.in_features, layer.base.out_features):
+                raise ValueError(f"it was made for another base, whose {path} is {fits[0]} by {fits[1]}.")

@@ -57,7 +57,7 @@ class TransformerDecoder:
         self.tokenizer = base.tokenizer
         self._device = base.device
         self._cache = KVCache()
-        self._adapters = Adapters(LoraModel(base.model), max_adapters)
+        self._adapters = Adapters(LoraModel(base.model), base.dtype, base.device, max_adapters)
         base.model.eval()  # the wrapped layers too: no dropout
         model: Any = base.model
         self._layers = model.get_decoder()

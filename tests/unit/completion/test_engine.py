@@ -178,14 +178,14 @@ def test_scoring_needs_no_cache(start: Start):
 
 def test_what_can_never_fit_is_refused_at_once(start: Start):
     engine = start(FakeDecoder(), kv_cache_tokens=10)
-    with pytest.raises(InvalidRequestError, match="needs 12 tokens of cache.*holds 10"):
+    with pytest.raises(InvalidRequestError, match=r"needs 12 tokens of cache.*holds 10"):
         ask(engine, "p" * 8, params=SamplingParams(5))
 
 
 def test_a_full_queue_refuses(start: Start):
     gate = threading.Event()
 
-    def slow(folder: Path) -> FakeDecoder:
+    def slow(_: Path) -> FakeDecoder:
         gate.wait(SECONDS)
         return FakeDecoder(parrot("ab"))
 
@@ -212,7 +212,7 @@ def test_a_broken_adapter_fails_its_request_alone(start: Start):
 
 
 def test_a_base_that_cannot_be_loaded(start: Start):
-    def fail(folder: Path) -> Decoder:
+    def fail(_: Path) -> Decoder:
         raise MemoryError
 
     error = ask(start(fail), "a").wait().error()

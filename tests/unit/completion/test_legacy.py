@@ -33,7 +33,7 @@ def test_offsets_go_on_and_the_end_of_a_text_has_no_width():
 
 def test_the_chosen_token_keeps_its_value_when_another_looks_alike():
     class Twins(ByteTokenizer):
-        def token_bytes(self, token_id: int) -> bytes:
+        def token_bytes(self, _: int) -> bytes:
             return b"x"
 
     written = LogprobsWriter(Twins()).write([TokenLogprob(2, -3.0, ((1, -0.5), (2, -3.0)))])

@@ -80,7 +80,9 @@ def test_a_large_sequence_is_not_overtaken_by_small_ones_for_ever():
     assert advance(made) == [(large, 0, 9)]
 
 
-@pytest.mark.parametrize(("max_tokens", "n", "length", "reserved"), [(1, 1, 10, 0), (0, 1, 10, 0), (1, 1, 11, 11), (1, 2, 4, 4)])
+@pytest.mark.parametrize(
+    ("max_tokens", "n", "length", "reserved"), [(1, 1, 10, 0), (0, 1, 10, 0), (1, 1, 11, 11), (1, 2, 4, 4)]
+)
 def test_one_pass_needs_no_cache(max_tokens: int, n: int, length: int, reserved: int):
     assert make(length, max_tokens=max_tokens, n=n)[0].reserved == reserved
 

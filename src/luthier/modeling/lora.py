@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -70,20 +71,50 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (1, T, in) → (1, T, out)."""
+        routes = [route for route in self.routes if route.adapter in self.configs]
+        if len(routes) == 1 and routes[0].stop - routes[0].start == x.shape[1]:
+            config, a, b = self._adapter(routes[0], x.dtype)
+            if not (config.dropout and self.training):
+                whole: torch.Tensor = _LowRankLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
+                return whole
         out: torch.Tensor = self.base(x)  # (1, T, out)
         parts, at = [], 0
-        for route in self.routes:
-            if route.adapter not in self.configs:
-                continue
-            config = self.configs[route.adapter]
-            a, b = (p[route.adapter].to(x.dtype) for p in (self.lora_A, self.lora_B))
-            rows = dropout(x[:, route.start : route.stop], config.dropout, self.training)
-            delta = linear(linear(rows, a), b * config.scale)  # (1, n, out)
-            if route.stop - route.start == x.shape[1]:
-                return out + delta
-            parts += [out[:, at : route.start], out[:, route.start : route.stop] + delta]
+        for route in routes:
+            config, a, b = self._adapter(route, x.dtype)
+            rows = dropout(x[0, route.start : route.stop], config.dropout, self.training)
+            seen = torch.addmm(out[0, route.start : route.stop], rows @ a.t(), b.t())  # (n, out)
+            parts += [out[0, at : route.start], seen]
             at = route.stop
-        return torch.cat([*parts, out[:, at:]], dim=1) if parts else out
+        return torch.cat([*parts, out[0, at:]])[None] if parts else out
+
+    def _adapter(self, route: Route, dtype: torch.dtype) -> tuple[LoraConfig, torch.Tensor, torch.Tensor]:
+        """An adapter's shape, its A (r, in), and its B (out, r) with the scale in it."""
+        name = str(route.adapter)
+        config = self.configs[name]
+        return config, self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * config.scale
+
+
+class _LowRankLinear(torch.autograd.Function):
+    """x Wᵀ + bias + (x Aᵀ) Bᵀ for a frozen W, adding the second product into the first, forward and backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor
+    ) -> torch.Tensor:
+        """x: (1, T, in) → (1, T, out)."""
+        inner = x[0] @ a.t()  # (T, r)
+        ctx.save_for_backward(x, weight, a, b, inner)
+        return linear(x[0], weight, bias).addmm_(inner, b.t())[None]
+
+    @staticmethod
+    def backward(
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor | None, None, None, torch.Tensor, torch.Tensor]:
+        x, weight, a, b, inner = ctx.saved_tensors
+        dy = gradients[0][0]  # (T, out)
+        di = dy @ b  # (T, r)
+        dx = (dy @ weight).addmm_(di, a)[None] if ctx.needs_input_grad[0] else None
+        return dx, None, None, di.t() @ x[0], dy.t() @ inner
 
 
 class LoraModel:

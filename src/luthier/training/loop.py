@@ -29,6 +29,7 @@ from luthier.training.evaluate import Tally, answers_by_example, evaluate
 from luthier.training.forward import decoder, head_weight, last_hidden
 from luthier.training.loss import weighted_cross_entropy
 from luthier.training.metrics import Classes, find_classes
+from luthier.training.norm import quick_norms
 from luthier.training.optim import Optimizer
 from luthier.training.progress import CheckpointSaved, EpochDone, Progress, ResultRow, StepDone, TrainingResult
 from luthier.training.weights import TunedWeights, tuned_weights
@@ -80,7 +81,7 @@ def train(
     weights = tuned_weights(base, hp, parent)
     run = _Run(base, weights, train, valid, classes, hp, run_dir, base_rate, emit, should_stop, micro_batch_tokens)
     run.resume()
-    with _polled_layers(decoder(base), run.poll):
+    with quick_norms(base.model), _polled_layers(decoder(base), run.poll):
         return run.go(checkpoint_seconds)
 
 

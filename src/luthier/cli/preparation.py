@@ -17,7 +17,7 @@ from luthier.datasets.formats import Source, read_source
 from luthier.datasets.jsonl import FIELDS
 from luthier.datasets.prepare import Advice, Mended, Written, advise, mend, write_prepared
 from luthier.errors import DataError, LuthierError
-from luthier.modeling.bases import BaseStore
+from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.tokenizer import HFTokenizer
 from luthier.types import Tokenizer
 
@@ -68,8 +68,8 @@ class Terminal:
             typer.echo("\nAfter these changes:")
             self._heading = ""
         for finding in findings:
-            mark = {Severity.INFO: "-", Severity.WARNING: "!", Severity.ERROR: "x"}[finding.severity]
-            typer.echo(f"{mark} {finding.message}")
+            if finding.severity is not Severity.ERROR:  # that one ends the command, as its error message
+                typer.echo(f"{'!' if finding.severity is Severity.WARNING else '-'} {finding.message}")
 
     def announce(self, remedy: Remedy) -> None:
         self._head()
@@ -141,9 +141,16 @@ def _read(request: Request) -> _Inputs:
     if request.max_tokens:
         limit = LengthLimit(request.max_tokens, None)
     else:
-        context_length = base.entry.context_length if base else None
-        limit = LengthLimit(context_length) if context_length else LengthLimit()
+        limit = LengthLimit(_context_length(base)) if base else LengthLimit()
     return _Inputs(settings, source, validation, HFTokenizer(base.path) if base else None, limit)
+
+
+def _context_length(base: LocalBase) -> int:
+    if base.entry.context_length:
+        return base.entry.context_length
+    from luthier.services.models import context_length  # torch is slow to import, and the catalogue often knows
+
+    return context_length(base.path)
 
 
 def _read_validation(path: Path) -> pd.DataFrame:
@@ -162,7 +169,7 @@ def _converse(request: Request) -> None:
     if mended.error:
         raise DataError(f"{request.file.name} cannot be used as it is: {mended.error.message}")
     if not mended.applied:
-        typer.echo("\nNothing has to be changed.")
+        typer.echo("\nNothing was changed.")
     split = _can_split(request, mended) and terminal.ask("- [Recommended] Split into a training and a validation set?")
     written: list[Written] = []
     if mended.applied or split:

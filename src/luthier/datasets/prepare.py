@@ -17,13 +17,15 @@ from luthier.datasets.checks.affixes import known_ending
 from luthier.datasets.checks.context import LengthLimit, Task, TokenCounter, infer_task
 from luthier.datasets.findings import Finding, Force, Remedy, Severity
 from luthier.datasets.formats import Source
-from luthier.datasets.jsonl import write_examples
+from luthier.datasets.jsonl import FIELDS, write_examples
 from luthier.datasets.split import split_table
 from luthier.datasets.text import common_suffix
 from luthier.datasets.validate import analyse
 from luthier.types import Tokenizer
 
 _MAX_ROUNDS = 10  # three were the most ever seen; this only bounds the unforeseen
+_ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_COUNTED_EXAMPLES = 2000  # beyond, the length of a training set is estimated from as many, evenly spread
 
 
 class Dialogue(Protocol):
@@ -153,7 +155,7 @@ class Advice:
         stop: what ends its answer, if completions have a common end.
         max_tokens: how many tell the labels of a classification apart, None without a tokenizer: one where the first
             tokens differ and nothing ends a longer answer, else those of the longest label.
-        n_tokens: tokens of the training set, one epoch, roughly where the table was split.
+        n_tokens: tokens of the training set, one epoch; estimated from a sample where the table is large.
     """
 
     task: Task
@@ -200,8 +202,14 @@ def advise(
         separator=common_suffix(prompts) if len(prompts) > 1 else "",
         stop=stop,
         max_tokens=_tokens_of_answer(endings, counter.tokenizer, stop) if task is Task.CLASSIFICATION else None,
-        n_tokens=round(sum(counter.count_examples(frame)) * train_share),
+        n_tokens=round(_count_tokens(frame, counter) * train_share),
     )
+
+
+def _count_tokens(frame: pd.DataFrame, counter: TokenCounter) -> float:
+    some = frame.iloc[:: max(1, len(frame) // _COUNTED_EXAMPLES)]
+    counted = sum(counter.count(text) for column in FIELDS for text in some[column])
+    return counted * len(frame) / len(some)
 
 
 def _tokens_of_answer(labels: Sequence[str], tokenizer: Tokenizer | None, stop: str) -> int | None:
@@ -219,7 +227,9 @@ def positive_class(labels: pd.Series) -> str:
 
 
 def _quote(word: str) -> str:
-    """`word` for a shell, in double quotes where these do, as people write them."""
+    """`word` for a shell: in double quotes where these do, and `$'…'` for line breaks, as people write them."""
+    if set(word) & set("\n\r\t"):
+        return f"$'{word.translate(_ESCAPES)}'"
     if shlex.quote(word) == word:
         return word
-    return f'"{word}"' if not set(word) & set('"$`\\!\n') else shlex.quote(word)
+    return shlex.quote(word) if set(word) & set('"$`\\!') else f'"{word}"'

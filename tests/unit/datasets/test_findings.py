@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ from luthier.datasets.checks.context import LengthLimit, Task, infer_task
 from luthier.datasets.findings import Finding, Force, Severity
 from luthier.datasets.remedies import apply
 from luthier.datasets.validate import analyse
+from luthier.modeling.tokenizer import HFTokenizer
 from luthier.testing import ByteTokenizer
 
 
@@ -271,3 +273,24 @@ def test_leaks_into_validation_are_seen_through_the_separator() -> None:
 def test_without_a_tokenizer_labels_are_left_alone() -> None:
     assert "shared_first_token" not in {finding.code for finding in analyse(classes(" 1", " 2"), None)}
     assert "shared_first_token" in {finding.code for finding in analyse(classes(" 1", " 2"), ByteTokenizer())}
+
+
+@pytest.mark.weights
+def test_labels_in_the_tokens_of_ada(ada_folder: Path) -> None:
+    tokenizer = HFTokenizer(ada_folder)
+    numbers = {finding.code: finding for finding in analyse(classes(" 1", " 4"), tokenizer)}["shared_first_token"]
+    assert numbers.data["tokens"] == {" 1": [" ", "1"], " 4": [" ", "4"]}
+    assert numbers.remedy is not None
+    assert numbers.remedy.arguments["labels"] == {"1": " one", "4": " four"}
+    words = {finding.code: finding for finding in analyse(classes(" edible", " inedible"), tokenizer)}["long_labels"]
+    assert words.data["tokens"] == {" edible": [" edible"], " inedible": [" in", "ed", "ible"]}
+
+
+def test_every_code_is_documented() -> None:
+    root = Path(__file__).parents[3]
+    source = "".join(path.read_text(encoding="utf-8") for path in (root / "src/luthier/datasets").rglob("*.py"))
+    written = set(re.findall(r'(?:Finding|_note)\(\s*f?"([a-z_{}]+)"', source))
+    known = {code.replace("{column}", column) for code in written for column in ("prompt", "completion")}
+    page = (root / "docs/preparing.md").read_text(encoding="utf-8")
+    assert len(known) > 30
+    assert [code for code in sorted(known) if f"`{code}`" not in page] == []

@@ -76,7 +76,7 @@ def test_nothing_is_written_without_consent() -> None:
 def test_data_that_needs_nothing_is_not_written_again() -> None:
     call("pets.csv", "-q")
     result = call("pets_prepared_train.jsonl", answers="n\n")
-    assert "Nothing has to be changed." in result.output
+    assert "Nothing was changed." in result.output
     assert "-t pets_prepared_train.jsonl -m ada" in result.output
     assert len(list(Path().glob("*.jsonl"))) == 2
 

@@ -47,12 +47,9 @@ class TokenCounter:
             )
         return self._counts[text]
 
-    def count_examples(self, frame: pd.DataFrame) -> list[int]:
-        """Tokens of each row, prompt and completion together."""
-        return [
-            self.count(prompt) + self.count(completion)
-            for prompt, completion in zip(frame["prompt"], frame["completion"], strict=True)
-        ]
+    def longer_than(self, limit: int, *texts: str) -> bool:
+        """Whether `texts` together have more than `limit` tokens. A token is a byte at least: few are counted."""
+        return sum(len(text.encode("utf-8")) for text in texts) > limit and sum(map(self.count, texts)) > limit
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,12 @@ def long_examples(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
         yield Finding("tokens_estimated", Severity.INFO, message)
     if context.task is Task.OPEN_ENDED:
         return
-    limit = context.limit
-    tokens = context.counter.count_examples(frame)
-    characters = (frame["prompt"].str.len() + frame["completion"].str.len()).tolist()
+    limit, counter = context.limit, context.counter
     found = {
-        int(row): n_tokens
-        for row, n_tokens, n_characters in zip(frame.index, tokens, characters, strict=True)
-        if n_tokens > limit.tokens or (limit.characters is not None and n_characters > limit.characters)
+        int(row): counter.count(prompt) + counter.count(completion)
+        for row, prompt, completion in zip(frame.index, frame["prompt"], frame["completion"], strict=True)
+        if (limit.characters is not None and len(prompt) + len(completion) > limit.characters)
+        or counter.longer_than(limit.tokens, prompt, completion)
     }
     if not found:
         return

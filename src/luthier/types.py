@@ -9,9 +9,10 @@ class Tokenizer(Protocol):
 
     eos_id: int | None
     vocab_size: int
+    start_ids: tuple[int, ...]  # what the base wants before every text, such as Gemma's <bos>; they have no bytes
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, without any special token added."""
+        """Ids of `text`, without any special token added: a text from its beginning is `start_ids` and these."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -128,8 +128,8 @@ def read_alias_file(path: Path) -> AliasFile:
 
 
 def _first(error: ValidationError) -> str:
-    """The first thing wrong, in words."""
-    first = error.errors()[0]
+    """One thing wrong, in words: an unknown key before all else, for a known one is then often missing."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     where = ".".join(map(str, first["loc"]))
     if first["type"] != "extra_forbidden":
         return f"{where or 'the file'}: {first['msg']}."

@@ -46,6 +46,8 @@ class HFTokenizer:
         self._byte_of = BYTE_LEVEL_ALPHABET if "ByteLevel" in _decoder_types(card.get("decoder")) else None
         self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.eos_id = self._end_of_text(folder)
+        around = self._tokenizer.encode("", add_special_tokens=True).ids  # what the tokenizer puts around a text
+        self.start_ids: tuple[int, ...] = tuple(id_ for id_ in around[:1] if id_ != self.eos_id)
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without any special token added. Special tokens spelled out in `text` are recognized."""
@@ -58,8 +60,11 @@ class HFTokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for; of a special token, its name's.
 
-        Empty for an id that no token has: many models have more output rows than tokens.
+        Empty for `start_ids`, which stand before a text without being part of it, and for an id that no token has:
+        many models have more output rows than tokens.
         """
+        if token_id in self.start_ids:
+            return b""
         if token_id in self._added:
             return self._added[token_id].encode()
         token = self._tokenizer.id_to_token(token_id)

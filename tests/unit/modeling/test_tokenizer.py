@@ -90,6 +90,12 @@ def test_no_token_is_added_and_special_ones_are_known(sentence_piece: HFTokenize
     assert sentence_piece.token_bytes(2) == b"<|end|>"
 
 
+def test_what_stands_before_every_text_is_known_and_has_no_bytes(sentence_piece: HFTokenizer, tiny_base: Path) -> None:
+    assert sentence_piece.start_ids == (1,)
+    assert sentence_piece.decode([*sentence_piece.start_ids, *sentence_piece.encode("ab")]) == "ab"
+    assert HFTokenizer(tiny_base).start_ids == ByteTokenizer().start_ids == ()
+
+
 def test_an_id_without_a_token_has_no_bytes(byte_level: HFTokenizer) -> None:
     assert byte_level.token_bytes(byte_level.vocab_size) == b""
     assert byte_level.token_bytes(byte_level.vocab_size - 1) != b""

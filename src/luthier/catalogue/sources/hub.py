@@ -10,17 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import HfApi, ModelInfo, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # exported for us, though not in their stubs
 from tqdm import tqdm
 
 from luthier.catalogue.entry import HubSource
@@ -127,7 +126,7 @@ def _hub_errors(source: HubSource) -> Iterator[None]:
         ) from None
     except RevisionNotFoundError:
         raise WeightsError(f"{source.repo} has no revision {source.revision}.") from None
-    except (HfHubHTTPError, httpx.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
+    except (httpx.HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, OSError) as error:
         raise WeightsError(
             f"{source} could not be downloaded: {error} Where the hub cannot be reached, set HF_ENDPOINT to a mirror, "
             "or copy the model here and give its folder in place of the name."

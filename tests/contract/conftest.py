@@ -11,6 +11,7 @@ import openai
 import pytest
 from contract_helpers import OldClient, Server, serve
 from filelock import FileLock
+from openai.types.fine_tuning import FineTuningJob
 
 from luthier.config import Settings
 
@@ -77,10 +78,10 @@ def old_client(old_python: Path, server: Server, tmp_path: Path) -> OldClient:
 
 
 @pytest.fixture(scope="session")
-def wait(client: openai.OpenAI) -> Callable[[str], openai.types.fine_tuning.FineTuningJob]:
+def wait(client: openai.OpenAI) -> Callable[[str], FineTuningJob]:
     """Waits until a job of either dialect is over."""
 
-    def until_final(job_id: str) -> openai.types.fine_tuning.FineTuningJob:
+    def until_final(job_id: str) -> FineTuningJob:
         deadline = time.monotonic() + 120
         while (job := client.fine_tuning.jobs.retrieve(job_id)).status in ("queued", "running"):
             assert time.monotonic() < deadline, f"{job_id} is still {job.status}"

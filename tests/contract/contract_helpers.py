@@ -93,7 +93,7 @@ class OldClient:
 
     def command(self, *words: str) -> list[str]:
         """`openai WORDS`, as started without its script, which not every system has."""
-        return [str(self.python), "-c", "from openai._openai_scripts import main; main()", *words]
+        return [str(self.python), "-c", "import sys; from openai._openai_scripts import main; sys.exit(main())", *words]
 
     def __call__(self, *words: str, fails: bool = False) -> str:
         """Run the command line and give back what it printed; both streams if it is to fail."""

@@ -157,7 +157,7 @@ def test_completion_with_log_probabilities(old_client: OldClient, tuned: Tuned) 
     assert model == tuned.model
     (top,) = logprobs["top_logprobs"]
     assert len(top) == 2
-    assert logprobs["tokens"] == [text]
+    assert len(logprobs["tokens"]) == len(text) == 1
     assert logprobs["token_logprobs"] == [max(top.values())]
     assert usage["completion_tokens"] == 1
 
@@ -216,7 +216,7 @@ def test_create_from_a_path_without_following_then_cancel_and_delete(old_client:
 def test_a_file_with_errors_is_refused_when_it_is_used(old_client: OldClient) -> None:
     (old_client.folder / "broken.jsonl").write_text('{"prompt": "a", "completion": " b"}\n{"prompt": 1}\n')
     printed = old_client("api", "fine_tunes.create", "-t", "broken.jsonl", "-m", "ada", fails=True)
-    assert "line 2" in printed
+    assert "Line 2" in printed
     assert "HTTP status code: 400" in printed
 
 

@@ -62,7 +62,7 @@ class CreateJobBody(RequestBody):
             name = refused[0] if self.method.type == "supervised" else self.method.type
             raise InvalidRequestError(
                 f"The method '{name}' is not supported. This server trains by 'supervised'.",
-                param="method.type" if not refused else f"method.{name}",
+                param="method.type" if self.method.type != "supervised" else f"method.{name}",
             )
         if self.hyperparameters is not None and self.method.supervised.hyperparameters.model_fields_set:
             raise InvalidRequestError(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _SAMPLE = "edible.csv"
 _LABELS = (" edible", " inedible")
-_UNSEEN = ("a slice of plum tart", "a rusty bicycle chain", "warm lentil stew", "a pair of rubber boots")
+_UNSEEN = ("a bowl of porridge", "a tractor engine", "grilled aubergine", "a folded umbrella")
 _START_SECONDS = 120.0  # a slow machine needs its time to load the libraries
 
 

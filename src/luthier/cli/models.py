@@ -106,6 +106,7 @@ def _base_card(base: "LocalBase", registry: "Registry") -> dict[str, Any]:
         "size_bytes": base.size_bytes,
         "license": base.license,
         "license_url": base.entry.license_url,
+        "accept_license": base.entry.accept_license,
         "origin": origin,
         "revision": base.record.revision if base.record else None,
         "pulled_at": base.record.pulled_at if base.record else None,
@@ -122,6 +123,7 @@ def _absent_card(entry: "Entry") -> dict[str, Any]:
         "size_bytes": entry.size_bytes,
         "license": entry.license,
         "license_url": entry.license_url,
+        "accept_license": entry.accept_license,
         "origin": str(entry.source),
         "revision": None,
         "pulled_at": None,
@@ -143,7 +145,7 @@ def _tuned_card(model: "TunedModel", settings: "Settings") -> dict[str, Any]:
 
 def _block(card: dict[str, Any]) -> Table:
     """One set of weights as a few lines."""
-    pull_it = f"luthier pull {card['key']}"
+    pull_it = f"luthier pull {card['key']}" + (" --accept-license" if card["accept_license"] else "")
     rows = [
         ("answers to", ", ".join(card["names"]) or None),
         ("size", None if card["size_bytes"] is None else decimal(card["size_bytes"])),

@@ -1,0 +1,291 @@
+"""The loop on a tiny base: the gradient, the rows, and runs that are cut short."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+from training_helpers import BINARY, PLAIN, Trainer, example, yes_or_no
+from transformers import AutoModelForCausalLM
+
+from luthier.datasets.encode import EncodedExample
+from luthier.domain.hyperparameters import Method
+from luthier.errors import DataError, TrainingError
+from luthier.modeling.loader import load_base
+from luthier.training import defaults
+from luthier.training.loop import train
+from luthier.training.optim import Optimizer
+from luthier.training.progress import CheckpointSaved, EpochDone, StepDone, TrainingResult, columns
+
+FULL = replace(PLAIN, method=Method.FULL, lora_rank=0)
+
+
+def weights_of(result: TrainingResult) -> dict[str, torch.Tensor]:
+    assert result.folder is not None
+    name = next(result.folder.glob("*.safetensors"))
+    return load_file(name)
+
+
+def same(first: TrainingResult, second: TrainingResult) -> bool:
+    ours, theirs = weights_of(first), weights_of(second)
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("prompt_weight", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("budget", [10, 60, 10_000])
+def test_loss_and_gradient_are_those_of_one_unsplit_float64_batch(
+    trainer: Trainer, prompt_weight: float, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = yes_or_no(7)
+    gradients: list[dict[str, torch.Tensor]] = []
+    monkeypatch.setattr(
+        Optimizer,
+        "step",
+        lambda self, _step: gradients.append({n: m.grad.clone() for n, m in self._masters.items()}),
+    )
+    hp = replace(FULL, batch_size=7, n_epochs=1, prompt_loss_weight=prompt_weight)
+    row = trainer(examples, hp=hp, micro_batch_tokens=budget).rows[0]
+
+    model = AutoModelForCausalLM.from_pretrained(trainer.base, dtype=torch.float64)
+    longest = max(len(e.input_ids) for e in examples)
+    ids = torch.tensor([e.input_ids + (0,) * (longest - len(e.input_ids)) for e in examples])  # (B, T)
+    weights = torch.tensor(
+        [
+            [float(m) or prompt_weight for m in e.completion_mask[1:]] + [0.0] * (longest - len(e.input_ids))
+            for e in examples
+        ],
+        dtype=torch.float64,
+    )  # (B, T - 1)
+    losses = cross_entropy(model(ids).logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
+    loss = (losses * weights).sum() / weights.sum()
+    loss.backward()
+    assert row.training_loss == pytest.approx(loss.item(), rel=1e-6)
+    exact = {name: weight.grad for name, weight in model.named_parameters() if name in gradients[0]}
+    assert len(exact) == len(gradients[0]) > 10
+    for name, gradient in gradients[0].items():
+        assert (gradient.double() - exact[name]).norm() <= 1e-5 * exact[name].norm(), name
+
+
+def test_an_adapters_gradient_is_pefts(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parent = trainer(yes_or_no(12), name="parent").folder
+    gradients: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(
+        Optimizer, "step", lambda self, _step: gradients.update({n: m.grad.clone() for n, m in self._masters.items()})
+    )
+    only = example("what is this? ->", " it")
+    trainer([only], hp=replace(PLAIN, batch_size=1, n_epochs=1), parent=parent, name="child")
+
+    plain = AutoModelForCausalLM.from_pretrained(trainer.base, dtype=torch.float64)
+    model = PeftModel.from_pretrained(plain, parent, is_trainable=True, autocast_adapter_dtype=False).double()
+    ids = torch.tensor([only.input_ids])
+    weights = torch.tensor([1.0 if own else PLAIN.prompt_loss_weight for own in only.completion_mask[1:]])
+    losses = cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+    ((losses * weights).sum() / weights.sum()).backward()
+    exact = {
+        name.replace(".default", ""): weight.grad
+        for name, weight in model.named_parameters()
+        if weight.grad is not None
+    }
+    assert exact.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        assert (gradient.double() - exact[name]).norm() <= 1e-4 * exact[name].norm(), name
+
+
+@pytest.mark.parametrize("hp", [BINARY, replace(BINARY, method=Method.FULL, lora_rank=0)])
+def test_it_learns_and_tells_what_it_does(trainer: Trainer, hp: object) -> None:
+    result = trainer(yes_or_no(64), yes_or_no(40, seed=1), replace(hp, n_epochs=4))  # type: ignore[type-var]
+    assert result.finished
+    assert [row.step for row in result.rows] == list(range(1, 65))
+    assert result.rows[-1].classification["accuracy"] > 0.9
+    assert result.rows[-1].training_loss < result.rows[0].training_loss / 2
+    evaluated = [row.step for row in result.rows if row.validation_loss is not None]
+    assert evaluated == [row.step for row in result.rows if row.classification] == [16, 32, 48, 64]
+    assert result.rows[-1].elapsed_examples == 4 * 64
+    assert result.rows[-1].elapsed_tokens == result.trained_tokens == 4 * sum(len(e.input_ids) for e in yes_or_no(64))
+    steps = [told for told in trainer.told if isinstance(told, StepDone)]
+    assert [told.row for told in steps] == result.rows
+    assert steps[0].seconds_left > steps[-1].seconds_left == 0
+    assert [told.epoch for told in steps][::16] == [1, 2, 3, 4]
+
+
+def test_an_epoch_is_told_after_its_checkpoint_is_on_the_disk(trainer: Trainer) -> None:
+    result = trainer(yes_or_no(8))
+    rest = [told for told in trainer.told if not isinstance(told, StepDone)]
+    assert [type(told) for told in rest] == [CheckpointSaved, EpochDone] * 2
+    assert [(model.epoch, model.step) for model in result.epochs] == [(1, 2), (2, 4)]
+    assert all(any(model.folder.iterdir()) for model in result.epochs)
+    assert result.folder == result.epochs[-1].folder
+
+
+def test_columns_have_the_services_names_and_order(trainer: Trainer) -> None:
+    rows = trainer(yes_or_no(8), yes_or_no(9), BINARY).rows
+    assert ",".join(columns(rows)) == (
+        "step,elapsed_tokens,elapsed_examples,training_loss,training_sequence_accuracy,training_token_accuracy,"
+        "validation_loss,validation_sequence_accuracy,validation_token_accuracy,classification/accuracy,"
+        "classification/precision,classification/recall,classification/auroc,classification/auprc,classification/f1.0"
+    )
+    assert list(rows[-1].record()) == columns(rows)
+    assert rows[0].record()["validation_loss"] is None
+
+
+@pytest.mark.parametrize("hp", [PLAIN, FULL])
+def test_one_seed_gives_one_result_and_another_another(trainer: Trainer, hp: object) -> None:
+    first = trainer(yes_or_no(12), hp=hp, name="a")  # type: ignore[arg-type]
+    second = trainer(yes_or_no(12), hp=hp, name="b")  # type: ignore[arg-type]
+    assert first.rows == second.rows
+    assert same(first, second)
+    other = trainer(yes_or_no(12), hp=replace(hp, seed=4), name="c")  # type: ignore[type-var]
+    assert not same(first, other)
+
+
+def stop_after(polls: int) -> Callable[[], bool]:
+    count = itertools.count()
+    return lambda: next(count) >= polls
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
+    trainer: Trainer, method: Method, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "LORA_DROPOUT", 0.2)
+    monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.6)
+    monkeypatch.setattr("luthier.training.loop._POLL_SECONDS", 0.0)
+    hp = replace(BINARY, method=method, lora_rank=4 if method is Method.LORA else 0)
+    data = yes_or_no(10), yes_or_no(6, seed=1)
+    whole = trainer(*data, hp, name="whole", dtype=dtype)
+    trainer.told.clear()
+    for attempt in range(100):
+        part = trainer(*data, hp, name="part", dtype=dtype, should_stop=stop_after(7 + 11 * attempt))
+        if part.finished:
+            break
+        assert part.folder is None
+    assert attempt > 2
+    assert part.rows == whole.rows
+    assert same(part, whole)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(trainer: Trainer) -> None:
+    class KilledError(Exception):
+        pass
+
+    def die(steps: int) -> Callable[[object], None]:
+        def emit(told: object) -> None:
+            trainer.told.append(told)  # type: ignore[arg-type]
+            if isinstance(told, StepDone) and told.row.step == steps:
+                raise KilledError
+
+        return emit
+
+    hp = replace(PLAIN, n_epochs=3)
+    whole = trainer(yes_or_no(16), hp=hp, name="whole")
+    trainer.told.clear()
+    with pytest.raises(KilledError):
+        train(
+            load_base(trainer.base, torch.float32),
+            yes_or_no(16),
+            [],
+            hp,
+            run_dir=trainer.folder / "part",
+            base_rate=1e-2,
+            emit=die(10),
+            should_stop=lambda: False,
+            micro_batch_tokens=64,
+            checkpoint_seconds=1e9,
+        )
+    first = trainer.told.copy()
+    trainer.told.clear()
+    part = trainer(yes_or_no(16), hp=hp, name="part")
+    assert [told.epoch for told in first if isinstance(told, EpochDone)] == [1, 2]
+    assert [told.epoch for told in trainer.told if isinstance(told, EpochDone)] == [1, 2, 3]
+    assert [told.row.step for told in trainer.told if isinstance(told, StepDone)] == [9, 10, 11, 12]
+    assert part.rows == whole.rows
+    assert same(part, whole)
+    again = trainer(yes_or_no(16), hp=hp, name="part")  # a finished run has nothing left to do
+    assert again.rows == whole.rows
+    assert again.finished
+
+
+def test_checkpoints_come_by_the_clock_too(trainer: Trainer) -> None:
+    trainer(yes_or_no(16), checkpoint_seconds=0)
+    assert [told.step for told in trainer.told if isinstance(told, CheckpointSaved)] == list(range(1, 9))
+
+
+def test_a_stop_is_noticed_within_a_micro_batch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.training.loop._POLL_SECONDS", 0.0)
+    polls = itertools.count()
+
+    def never() -> bool:
+        next(polls)
+        return False
+
+    trainer([example("only one ->", " example")], hp=replace(PLAIN, n_epochs=1), should_stop=never)
+    assert next(polls) >= 1 + 2 * 2 - 1  # before the pass, before each layer and, but for the first, behind each
+
+
+def test_the_split_into_micro_batches_does_not_matter(trainer: Trainer) -> None:
+    results = [trainer(yes_or_no(8), name=str(budget), micro_batch_tokens=budget) for budget in (1, 50, 10_000)]
+    losses = [[row.training_loss for row in result.rows] for result in results]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
+
+
+def test_a_prompt_weight_shows_in_the_loss(trainer: Trainer) -> None:
+    losses = {
+        trainer(yes_or_no(8), hp=replace(PLAIN, prompt_loss_weight=weight), name=str(weight)).rows[0].training_loss
+        for weight in (0.0, 0.01, 1.0)
+    }
+    assert len(losses) == 3
+
+
+def test_training_goes_on_from_an_adapter(trainer: Trainer) -> None:
+    data: tuple[list[EncodedExample], list[EncodedExample]] = yes_or_no(64), yes_or_no(30, seed=1)
+    parent = trainer(*data, replace(PLAIN, n_epochs=4), name="parent")
+    still = replace(PLAIN, n_epochs=1, learning_rate_multiplier=0.0)
+    for name, hp in (("lora", still), ("full", replace(still, method=Method.FULL, lora_rank=0))):
+        child = trainer(*data, hp, name=name, parent=parent.folder)
+        assert child.rows[-1].validation_loss == pytest.approx(parent.rows[-1].validation_loss, rel=1e-4)
+    with pytest.raises(TrainingError, match="rank 4, the run asks for 8"):
+        trainer(*data, replace(PLAIN, lora_rank=8), name="other", parent=parent.folder)
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        trainer(*data, name="nothing", parent=trainer.folder)
+
+
+def test_whole_weights_are_a_base_of_their_own(trainer: Trainer) -> None:
+    data = yes_or_no(32), yes_or_no(30, seed=1)
+    result = trainer(*data, FULL, dtype=torch.bfloat16)
+    assert result.folder is not None
+    tuned = load_base(result.folder, torch.bfloat16)
+    before = load_base(trainer.base, torch.bfloat16)
+    changed = [
+        not torch.equal(ours, theirs)
+        for ours, theirs in zip(tuned.model.parameters(), before.model.parameters(), strict=True)
+    ]
+    assert sum(changed) > len(changed) / 2
+    still = replace(PLAIN, n_epochs=1, learning_rate_multiplier=0.0)
+    again = Trainer(result.folder, trainer.folder)(*data, still, name="again", dtype=torch.bfloat16)
+    assert again.rows[-1].validation_loss == pytest.approx(result.rows[-1].validation_loss, rel=1e-6)
+
+
+def test_a_diverged_run_says_so(trainer: Trainer) -> None:
+    with pytest.raises(TrainingError, match="diverged") as caught:
+        trainer(yes_or_no(16), hp=replace(PLAIN, n_epochs=50), base_rate=1e30)
+    assert caught.value.param == "learning_rate_multiplier"
+
+
+def test_what_cannot_be_learnt_is_refused(trainer: Trainer) -> None:
+    with pytest.raises(DataError, match="no examples"):
+        trainer([])
+    with pytest.raises(DataError, match="Example 2 of the training file is a single token"):
+        trainer([example("a", "b"), example("", "b")])
+
+
+def test_another_run_may_not_use_the_folder(trainer: Trainer) -> None:
+    trainer(yes_or_no(8))
+    with pytest.raises(TrainingError, match="a folder of its own"):
+        trainer(yes_or_no(8), hp=replace(PLAIN, seed=99))

@@ -1,0 +1,76 @@
+"""Short made-up examples, and what trains a tiny base on them."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.datasets.encode import EncodedExample
+from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
+from luthier.modeling.loader import load_base
+from luthier.training.loop import train
+from luthier.training.progress import Progress, TrainingResult
+
+PLAIN = ResolvedHyperparameters(
+    n_epochs=2,
+    batch_size=4,
+    learning_rate_multiplier=1.0,
+    prompt_loss_weight=0.1,
+    method=Method.LORA,
+    lora_rank=4,
+    seed=3,
+)
+BINARY = replace(PLAIN, compute_classification_metrics=True, classification_positive_class=" yes")
+
+
+def example(prompt: str, completion: str) -> EncodedExample:
+    """One token a byte, as in the tiny base."""
+    ids = tuple((prompt + completion).encode())
+    n = len(prompt.encode())
+    return EncodedExample(ids, (False,) * n + (True,) * (len(ids) - n), completion)
+
+
+def yes_or_no(count: int, seed: int = 0, longest: int = 30) -> list[EncodedExample]:
+    """Prompts of random letters whose last one tells the answer."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(count):
+        letters = "".join(rng.choices("abc", k=rng.randint(1, longest)))
+        answer = rng.choice([" yes", " no"])
+        made.append(example(f"{letters}{'x' if answer == ' yes' else 'z'}>", answer))
+    return made
+
+
+@dataclass
+class Trainer:
+    """Trains the tiny base in a folder of its own and keeps what was told."""
+
+    base: Path
+    folder: Path
+    told: list[Progress] = field(default_factory=list)
+
+    def __call__(
+        self,
+        examples: Sequence[EncodedExample],
+        valid: Sequence[EncodedExample] = (),
+        hp: ResolvedHyperparameters = PLAIN,
+        *,
+        name: str = "run",
+        dtype: torch.dtype = torch.float32,
+        should_stop: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> TrainingResult:
+        settings: dict[str, Any] = {"micro_batch_tokens": 64, "checkpoint_seconds": 1e9, "base_rate": 1e-2} | options
+        return train(
+            load_base(self.base, dtype),
+            examples,
+            valid,
+            hp,
+            run_dir=self.folder / name,
+            emit=self.told.append,
+            should_stop=should_stop,
+            **settings,
+        )

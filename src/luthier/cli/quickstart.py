@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SAMPLE = "edible.csv"
 _LABELS = (" edible", " inedible")
+_LABEL_TOKENS = 3  # of the longest label
 _UNSEEN = ("a bowl of porridge", "a tractor engine", "grilled aubergine", "a folded umbrella")
 _START_SECONDS = 120.0  # a slow machine needs its time to load the libraries
 
@@ -122,8 +123,10 @@ def _ask(client: "Client", model: str, separator: str) -> None:
     rows = []
     for item in _UNSEEN:
         prompt = item + separator
-        body = {"model": model, "prompt": prompt, "max_tokens": 4, "temperature": 0, "stop": "\n"}
+        body = {"model": model, "prompt": prompt, "max_tokens": _LABEL_TOKENS, "temperature": 0}
         answer = client.post("completions", body=body)["choices"][0]["text"]
+        # The longest label sets the number of tokens; after a shorter one the model goes on.
+        answer = next((label for label in _LABELS if answer.startswith(label)), answer)
         texts = [prompt + label for label in _LABELS]
         body = {"model": model, "prompt": texts, "max_tokens": 0, "echo": True, "logprobs": 0}
         scored = client.post("completions", body=body)["choices"]
@@ -131,7 +134,7 @@ def _ask(client: "Client", model: str, separator: str) -> None:
         rows.append((item, answer.strip(), *(f"{value:.3f}  ({math.exp(value):.1%})" for value in sums)))
     headings = ("Thing", "Answer", *(f"log p({label.strip()})" for label in _LABELS))
     render.console().print(render.table(headings, rows, right=headings[2:]))
-    example = ("luthier", "complete", model, _UNSEEN[0] + separator, "-M", "4", "-t", "0", "--logprobs", "2")
+    example = ("luthier", "complete", model, _UNSEEN[0] + separator, "-M", "1", "-t", "0", "--logprobs", "2")
     render.say(f"\nOne of them by hand, with a server running:\n$ {_shell(example)}", style="cyan")
 
 
@@ -157,3 +160,5 @@ def _farewell(folder: Path, job: Json, seconds: float) -> None:
         "  luthier tune YOUR_prepared_train.jsonl   tune on them\n"
         "  luthier --help                           all the rest"
     )
+    if shutil.which("luthier") is None:
+        render.say(f"\nYour shell finds the command as {Path(sys.executable).with_name('luthier')}")

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -71,7 +70,7 @@ def test_loss_and_gradient_are_those_of_one_unsplit_float64_batch(
         assert (gradient.double() - exact[name]).norm() <= 1e-5 * exact[name].norm(), name
 
 
-def test_an_adapters_gradient_is_pefts(trainer: Trainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_adapters_gradient_is_pefts(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = trainer(yes_or_no(12), name="parent").folder
     gradients: dict[str, torch.Tensor] = {}
     monkeypatch.setattr(

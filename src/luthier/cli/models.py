@@ -104,6 +104,7 @@ def _base_card(base: "LocalBase", registry: "Registry") -> dict[str, Any]:
         "names": registry.names_of(base.key),
         "pulled": True,
         "size_bytes": base.size_bytes,
+        "context_length": base.entry.context_length,
         "license": base.license,
         "license_url": base.entry.license_url,
         "accept_license": base.entry.accept_license,
@@ -121,6 +122,7 @@ def _absent_card(entry: "Entry") -> dict[str, Any]:
         "names": [],
         "pulled": False,
         "size_bytes": entry.size_bytes,
+        "context_length": entry.context_length,
         "license": entry.license,
         "license_url": entry.license_url,
         "accept_license": entry.accept_license,
@@ -149,6 +151,7 @@ def _block(card: dict[str, Any]) -> Table:
     rows = [
         ("answers to", ", ".join(card["names"]) or None),
         ("size", None if card["size_bytes"] is None else decimal(card["size_bytes"])),
+        ("context", None if card["context_length"] is None else f"{card['context_length']:,} tokens"),
         ("licence", " ".join(filter(None, (card["license"], card["license_url"]))) or "unknown"),
         ("origin", card["origin"]),
         ("revision", card["revision"]),

@@ -44,6 +44,7 @@ def test_models_lists_names_size_licence_origin_and_folder(mine: Settings, tiny_
         "names": ["my-ada"],
         "pulled": True,
         "size_bytes": sum(path.stat().st_size for path in tiny_base.iterdir()),
+        "context_length": None,
         "license": "MIT",
         "license_url": None,
         "accept_license": False,

@@ -101,14 +101,14 @@ def test_a_whole_run(settings, db, jobs, models, claim, run):
     done = jobs.get(job.id)
     assert done.status is Status.SUCCEEDED
     assert done.fine_tuned_model.startswith("tiny:ft-personal:my-suffix-20")
-    assert done.resolved.n_epochs == 2
-    assert done.trained_tokens == done.resolved.n_epochs * sum(
-        len(f"row {n} ->") + (3 if n % 3 == 0 else 4) for n in range(12)
-    )
+    used = done.resolved
+    assert used.n_epochs == 2
+    assert done.trained_tokens == 2 * sum(len(f"row {n} ->") + (3 if n % 3 == 0 else 4) for n in range(12))
     assert messages(jobs, job) == [
         "Fine-tune enqueued. Queue number: 0",
         "Fine-tune started",
-        "Chosen automatically: learning_rate_multiplier 0.1, prompt_loss_weight 0.01, lora_rank 16, seed 0",
+        f"Chosen automatically: learning_rate_multiplier {used.learning_rate_multiplier:g}, "
+        f"prompt_loss_weight {used.prompt_loss_weight:g}, lora_rank {used.lora_rank}, seed {used.seed}",
         "Completed epoch 1/2",
         "Completed epoch 2/2",
         f"Uploaded model: {done.fine_tuned_model}",

@@ -49,11 +49,11 @@ class Server:
     url: str
     home: Path
     settings: Settings
+    http: httpx.Client
 
     def call(self, method: str, path: str, **options: object) -> httpx.Response:
         """One request, past every client's own ideas."""
-        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
-            return client.request(method, path, **options)  # type: ignore[arg-type]
+        return self.http.request(method, path, **options)  # type: ignore[arg-type]
 
 
 @contextmanager
@@ -69,8 +69,10 @@ def serve(settings: Settings) -> Iterator[Server]:
             assert thread.is_alive(), "the server ended while it started"
             assert time.monotonic() < deadline, "the server did not start"
             time.sleep(0.01)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         try:
-            yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}/v1", settings.home, settings)
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
+                yield Server(url, settings.home, settings, http)
         finally:
             server.should_exit = True
             thread.join(30)

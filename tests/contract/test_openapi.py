@@ -1,5 +1,6 @@
 """The API's description, whole, as it stands in docs/openapi.json."""
 
+import json
 from pathlib import Path
 
 from luthier.server.openapi import document
@@ -11,3 +12,24 @@ def test_the_description_is_the_committed_one() -> None:
     assert document() == GOLDEN.read_text(encoding="utf-8"), (
         "The API changed. If that is meant, run `python -m luthier.server.openapi docs/openapi.json`."
     )
+
+
+def test_docs_name_every_path_and_every_field_of_a_request() -> None:
+    described = json.loads(document())
+    docs = (GOLDEN.parent / "api.md").read_text(encoding="utf-8")
+    for path, methods in described["paths"].items():
+        for method in methods:
+            assert f"`{method.upper()} {path}`" in docs, f"{method} {path}"
+    for name, schema in described["components"]["schemas"].items():
+        if name.endswith("Body"):
+            missing = [field for field in schema["properties"] if f"`{field}`" not in docs and f'"{field}"' not in docs]
+            assert not missing, (name, missing)
+
+
+def test_docs_name_every_query_parameter() -> None:
+    docs = (GOLDEN.parent / "api.md").read_text(encoding="utf-8")
+    for path, methods in json.loads(document())["paths"].items():
+        lines = [line for line in docs.splitlines() if f"`GET {path}`" in line]
+        for parameter in methods.get("get", {}).get("parameters", []):
+            if parameter["in"] == "query":
+                assert any(f"`{parameter['name']}" in line for line in lines), (path, parameter["name"])

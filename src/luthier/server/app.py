@@ -26,6 +26,8 @@ def create_app(
     services: Callable[[Settings], AbstractContextManager[Services]] = open_services,
 ) -> FastAPI:
     """
+    Who runs the app sets `app.state.stopping` when it is about to stop, so that endless streams end.
+
     Args:
         services: opens what the requests are given to, when the server starts, and closes it when it stops.
     """
@@ -45,11 +47,14 @@ def create_app(
         version=luthier.__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # its pages would load scripts from elsewhere
+        redoc_url=None,
         dependencies=[Depends(refuse_unknown_query)],
         generate_unique_id_function=_operation_id,
         responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
     )
     app.state.settings = settings
+    app.state.stopping = False
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
     for part in (files, fine_tunes, fine_tuning_jobs, models, completions, health):

@@ -27,6 +27,9 @@ class RequestContextMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -60,3 +63,23 @@ class RequestContextMiddleware:
                 code="internal_error",
             )
             await JSONResponse(error_body(error), error.status)(scope, receive, send_with_headers)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start and stop. What keeps the server from starting is told in its own words, without a stack trace."""
+        failure: Message | None = None
+
+        async def keep_failure(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "lifespan.startup.failed":
+                failure = message
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, keep_failure)
+        except LuthierError as error:
+            failure = {"type": "lifespan.startup.failed", "message": error.message}
+            raise
+        finally:
+            if failure is not None:
+                await send(failure)

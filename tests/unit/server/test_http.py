@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +12,18 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, Query
 from pydantic import Field
 from starlette.requests import Request
+from starlette.types import Message
 
 from luthier.config import Settings
-from luthier.errors import RateLimitError
+from luthier.errors import ConfigError, RateLimitError
 from luthier.server import errors
+from luthier.server.app import create_app
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import refuse_unknown_query
 from luthier.server.middleware import RequestContextMiddleware
 from luthier.server.multipart import receive_form
 from luthier.server.wire.base import RequestBody
+from luthier.server.wiring import Services
 
 
 class Inner(RequestBody):
@@ -223,3 +227,21 @@ def test_uploads_that_cannot_be_read(client: Client, tmp_path: Path) -> None:
     assert "too long" in _error(upload(long), 400, "purpose")
     assert "3000000 bytes" in _error(upload(part + b"x" * 5_000_000 + b"\r\n--b--\r\n"), 413)
     assert not list((tmp_path / "uploads").iterdir())
+
+
+def test_what_keeps_the_server_from_starting_is_told_in_words(tmp_path: Path) -> None:
+    def broken(_: Settings) -> AbstractContextManager[Services]:
+        raise ConfigError("The alias file is broken.")
+
+    app = create_app(Settings(home=tmp_path), services=broken)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigError):
+        asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
+    assert sent == [{"type": "lifespan.startup.failed", "message": "The alias file is broken."}]

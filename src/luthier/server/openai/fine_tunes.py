@@ -7,9 +7,12 @@ from typing import Annotated, Any
 import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Query
+from starlette.datastructures import State
+from starlette.requests import Request
 from starlette.responses import Response
 
 from luthier.domain.job import Dialect, Job
+from luthier.errors import UnavailableError
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.sse import event_stream
@@ -67,6 +70,7 @@ def cancel_fine_tune(fine_tune_id: str, services: ServicesOf) -> FineTuneWithEve
 
 @router.get("/{fine_tune_id}/events", response_model=Listing[FineTuneEvent])
 def list_fine_tune_events(
+    request: Request,
     fine_tune_id: str,
     services: ServicesOf,
     settings: SettingsOf,
@@ -75,12 +79,17 @@ def list_fine_tune_events(
     """All events, oldest first; with `stream=true` as server-sent events that go on until `data: [DONE]`."""
     page = services.fine_tunes.events(fine_tune_id)
     if stream:
-        return event_stream(_follow(services.fine_tunes, fine_tune_id), settings.heartbeat_seconds)
+        return event_stream(_follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
     return Listing(data=[FineTuneEvent.of(event) for event in page.items])
 
 
-async def _follow(fine_tunes: FineTuneService, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
-    """Every event, past ones first, until the job is over."""
+async def _follow(app: State, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
+    """Every event, past ones first, until the job is over.
+
+    Raises:
+        UnavailableError: the server stops before.
+    """
+    fine_tunes: FineTuneService = app.services.fine_tunes
     after: str | None = None
     while True:
         job = await to_thread.run_sync(fine_tunes.get, job_id)  # before its events: none of a finished job is missed
@@ -90,6 +99,8 @@ async def _follow(fine_tunes: FineTuneService, job_id: str) -> AsyncGenerator[di
             after = event.id
         if job.status.is_final:
             return
+        if app.stopping:
+            raise UnavailableError("The server stops. The fine-tune goes on when it is back; follow it again then.")
         await anyio.sleep(_POLL_SECONDS)
 
 

@@ -9,11 +9,11 @@ from typing import TypeVar
 from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
 from luthier.errors import InvalidRequestError
 
-N_EPOCHS = 4
-BATCH_SHARE = 0.002  # of the training set, examples
-MAX_BATCH_SIZE = 256
-MULTIPLIERS = ((1, 0.1), (64, 0.2))  # (from this batch size on, learning rate multiplier), ascending
-PROMPT_LOSS_WEIGHT = 0.01
+EPOCHS = ((1, 4), (200, 2))  # (from this many examples on, epochs), ascending
+BATCH_SHARE = 0.03  # of the training set, examples
+MAX_BATCH_SIZE = 8
+MULTIPLIERS = ((1, 0.05), (4, 0.1), (32, 0.2))  # (from this batch size on, learning rate multiplier), ascending
+PROMPT_LOSS_WEIGHT = 0.0
 LORA_RANK = 16
 SEED = 0
 
@@ -49,7 +49,7 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
         )
     batch_size = hp.batch_size if hp.batch_size is not None else automatic_batch_size(n_examples)
     return ResolvedHyperparameters(
-        n_epochs=_or(hp.n_epochs, N_EPOCHS),
+        n_epochs=_or(hp.n_epochs, _from_table(EPOCHS, n_examples)),
         batch_size=batch_size,
         learning_rate_multiplier=_or(hp.learning_rate_multiplier, automatic_multiplier(batch_size)),
         prompt_loss_weight=_or(hp.prompt_loss_weight, PROMPT_LOSS_WEIGHT),
@@ -64,13 +64,17 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
 
 
 def automatic_batch_size(n_examples: int) -> int:
-    """0.2 % of the training set, at least 1, at most 256."""
+    """3 % of the training set, at least 1, at most 8: some thirty steps an epoch, whose gradients are not too rough."""
     return min(MAX_BATCH_SIZE, max(1, math.floor(n_examples * BATCH_SHARE + 0.5)))
 
 
 def automatic_multiplier(batch_size: int) -> float:
     """The factor on the base's learning rate that goes with this batch size."""
-    return next(multiplier for least, multiplier in reversed(MULTIPLIERS) if batch_size >= least)
+    return _from_table(MULTIPLIERS, batch_size)
+
+
+def _from_table(table: tuple[tuple[int, _T], ...], size: int) -> _T:
+    return next(value for least, value in reversed(table) if size >= least)
 
 
 def _or(value: _T | None, default: _T) -> _T:

@@ -1,5 +1,7 @@
 """One pass of a packed row through the decoder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -34,6 +36,20 @@ def last_hidden(base: BaseModel, input_ids: torch.Tensor, layout: RowLayout) -> 
     )
     hidden: torch.Tensor = output.last_hidden_state[0]
     return hidden
+
+
+@contextmanager
+def recomputed_layers(base: BaseModel) -> Iterator[None]:
+    """Within, each layer keeps only its input for the backward pass and computes the rest again there.
+
+    A third more work, and memory that grows by kilobytes a token instead of a megabyte: for rows that are too long.
+    """
+    model: Any = base.model
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    try:
+        yield
+    finally:
+        model.activation_checkpointing_disable()
 
 
 def decoder(base: BaseModel) -> nn.Module:

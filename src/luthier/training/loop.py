@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from luthier.training import defaults
 from luthier.training.batches import batches_of, epoch_order, loss_weights, micro_batches, pack, step_seed
 from luthier.training.checkpoint import Checkpoints, RunState
 from luthier.training.evaluate import Tally, answers_by_example, evaluate
-from luthier.training.forward import decoder, head_weight, last_hidden
+from luthier.training.forward import decoder, head_weight, last_hidden, recomputed_layers
 from luthier.training.loss import weighted_cross_entropy
 from luthier.training.metrics import Classes, find_classes
 from luthier.training.norm import quick_norms
@@ -214,15 +214,17 @@ class _Run:
         self.poll()
         device = self._base.device
         batch = pack(examples, self._hp.prompt_loss_weight)
-        self._weights.prepare_pass(batch.input_ids.shape[1])
-        hidden = last_hidden(self._base, batch.input_ids, batch.layout)  # (T, hidden)
-        loss, found = weighted_cross_entropy(
-            hidden.index_select(0, batch.positions.to(device)),
-            head_weight(self._base),
-            batch.targets.to(device),
-            (batch.weights.double() / window).float().to(device),
-        )
-        loss.backward()  # type: ignore[no-untyped-call]
+        n_tokens = batch.input_ids.shape[1]
+        self._weights.prepare_pass(n_tokens)
+        with recomputed_layers(self._base) if n_tokens > self._budget else nullcontext():
+            hidden = last_hidden(self._base, batch.input_ids, batch.layout)  # (T, hidden)
+            loss, found = weighted_cross_entropy(
+                hidden.index_select(0, batch.positions.to(device)),
+                head_weight(self._base),
+                batch.targets.to(device),
+                (batch.weights.double() / window).float().to(device),
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
         tally.add(found.losses.cpu(), batch.weights)
         tally.add_answers(answers_by_example(batch, found.correct))
 

@@ -146,7 +146,12 @@ def _label_logprob(logprobs: Json, prompt_length: int) -> float:
 
 def _shell(words: tuple[str, ...]) -> str:
     """A command line for bash and zsh; newlines are written as `\\n`."""
-    return " ".join("$'" + word.replace("\n", "\\n") + "'" if "\n" in word else shlex.quote(word) for word in words)
+    return " ".join(_with_escapes(word) if "\n" in word else shlex.quote(word) for word in words)
+
+
+def _with_escapes(word: str) -> str:
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"$'{escaped}'"
 
 
 def _farewell(folder: Path, job: Json, seconds: float) -> None:

@@ -33,7 +33,7 @@ def encode_example(example: Example, tokenizer: Tokenizer) -> EncodedExample:
     An empty prompt becomes the end-of-text token where the tokenizer has one: the completion's first token needs
     something before it to be predicted from.
     """
-    prompt = tokenizer.encode(example.prompt)
+    prompt = [*tokenizer.start_ids, *tokenizer.encode(example.prompt)]
     if not prompt and tokenizer.eos_id is not None:
         prompt = [tokenizer.eos_id]
     completion = tokenizer.encode(example.completion)

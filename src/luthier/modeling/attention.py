@@ -93,7 +93,8 @@ def causal_attention(
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
     if asked == 1 and not windowed:
         return scaled_dot_product_attention(query, key, value, scale=scaling)
-    back = torch.arange(seen - asked, seen)[:, None] - torch.arange(seen)  # (Q, S), how far back each key lies
+    at = torch.arange(seen, device=query.device)
+    back = at[-asked:, None] - at  # (Q, S), how far back each key lies
     mask = back >= 0 if sliding_window is None else (back >= 0) & (back < sliding_window)
     return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 

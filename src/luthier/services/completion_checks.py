@@ -155,8 +155,9 @@ def encode_prompts(request: CompletionRequest, model: ServedModel) -> list[Promp
 
 
 def _encode_text(text: str, model: ServedModel) -> Prompt:
-    if text:
-        return Prompt(tuple(model.tokenizer.encode(text)), text)
+    tokens = (*model.tokenizer.start_ids, *model.tokenizer.encode(text))
+    if tokens:
+        return Prompt(tokens, text)
     if model.tokenizer.eos_id is None:
         raise InvalidRequestError(
             f"The prompt is empty, and '{model.id}' has no token for the beginning of a text. Give it some text.",

@@ -106,7 +106,7 @@ class FineTuneService:
             created_at=now,
             updated_at=now,
         )
-        self._checks.check(job)
+        job = job.evolve(resolved=self._checks.check(job))
         self._jobs.create(job, [event(f"Created fine-tune: {job.id}")])
         self._executor.wake()
         return job

@@ -9,7 +9,7 @@ from pathlib import Path
 from luthier.config import Settings
 from luthier.datasets.jsonl import parse_example, read_lines
 from luthier.domain.file import FileStatus, Purpose
-from luthier.domain.hyperparameters import Hyperparameters, Method
+from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
 from luthier.domain.job import Job
 from luthier.domain.names import MAX_SUFFIX, slug
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
@@ -39,8 +39,9 @@ class JobChecks:
         self._models = models
         self._bases = bases
 
-    def check(self, job: Job) -> None:
-        """
+    def check(self, job: Job) -> ResolvedHyperparameters:
+        """The hyperparameters that the job will use.
+
         Raises:
             InvalidRequestError: the first thing found to be wrong.
         """
@@ -63,9 +64,9 @@ class JobChecks:
                 f"batch_size is {hp.batch_size}, but the training file has only {labels.total()} examples.",
                 param="batch_size",
             )
-        defaults.resolve(hp, n_examples=labels.total(), parent_rank=parent.rank)
         if valid is not None and hp.compute_classification_metrics:
             _check_classes(hp, labels, Counter(_completions(valid, limit)))
+        return defaults.resolve(hp, n_examples=labels.total(), parent_rank=parent.rank)
 
     def _parent(self, job: Job) -> Parent:
         try:

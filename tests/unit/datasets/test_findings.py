@@ -20,6 +20,7 @@ class WordTokenizer:
     """A word with the space before it is one token, but ` inedible` is three and digits stand alone, as in `ada`."""
 
     eos_id: int | None = None
+    start_ids: tuple[int, ...] = ()
     vocab_size = 1 << 20
 
     def __init__(self) -> None:

@@ -192,4 +192,4 @@ def worker_environment(settings: Settings, environment: Mapping[str, str]) -> di
     ours = {f"LUTHIER_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value is not None}
     theirs = dict(part.split("=", 1) for part in kept.get("GLIBC_TUNABLES", "").split(":") if "=" in part)
     tunables = ":".join(f"{name}={value}" for name, value in {**_TUNABLES, **theirs}.items())
-    return {**kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}
+    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}

@@ -82,7 +82,7 @@ def wait(client: openai.OpenAI) -> Callable[[str], FineTuningJob]:
     """Waits until a job of either dialect is over."""
 
     def until_final(job_id: str) -> FineTuningJob:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while (job := client.fine_tuning.jobs.retrieve(job_id)).status in ("queued", "running"):
             assert time.monotonic() < deadline, f"{job_id} is still {job.status}"
             time.sleep(0.1)

@@ -61,7 +61,7 @@ def add(jobs, job_id="ft-1"):
     return jobs.create(Job(job_id, Dialect.LEGACY, Status.QUEUED, "ada", Hyperparameters(), "file-1", 0, 0))
 
 
-def until(condition, seconds=30.0):
+def until(condition, seconds=90.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it takes too long"

@@ -1,4 +1,4 @@
-"""Files, their bytes, tuned models and measured rates."""
+"""Files, their bytes and tuned models."""
 
 import pytest
 
@@ -7,7 +7,6 @@ from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Method
 from luthier.domain.model import TunedModel
 from luthier.errors import NotFoundError, PayloadTooLargeError
-from luthier.storage import rates
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.files import FileStore
@@ -86,10 +85,3 @@ def test_tuned_models(home):
     assert models.find("ada:ft-a") is None
     with pytest.raises(NotFoundError, match="ada:ft-a"):
         models.get("ada:ft-a")
-
-
-def test_rates(home):
-    assert rates.read(home, "ada-weights") is None
-    rates.write(home, "ada-weights", 640.0)
-    rates.write(home, "other", 100.0)
-    assert rates.read(home, "ada-weights") == 640.0

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import typer
 
+from luthier.catalogue.registry import Registry
 from luthier.config import Settings, load_settings
 from luthier.datasets import estimate
 from luthier.datasets.checks.context import LengthLimit, Task, infer_task
@@ -16,9 +17,10 @@ from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, v
 from luthier.datasets.formats import Source, read_source
 from luthier.datasets.jsonl import FIELDS
 from luthier.datasets.prepare import Advice, Mended, Written, advise, mend, write_prepared
-from luthier.errors import DataError, LuthierError
+from luthier.errors import DataError, LuthierError, NotFoundError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.tokenizer import HFTokenizer
+from luthier.training.defaults import automatic_epochs
 from luthier.types import Tokenizer
 
 
@@ -36,7 +38,7 @@ class Request:
     validation: Path | None = None
     model: str = "ada"
     max_tokens: int | None = None
-    n_epochs: int = 4
+    n_epochs: int | None = None
     tokens_per_second: float | None = None
     prices: Path | None = None
 
@@ -49,6 +51,7 @@ class Estimate:
         n_tokens: all epochs.
     """
 
+    n_epochs: int
     n_tokens: int
     seconds: float | None
     cost: float | None
@@ -215,24 +218,32 @@ def _can_split(request: Request, mended: Mended) -> bool:
 
 def _advice(request: Request, mended: Mended, written: Sequence[Written]) -> Advice:
     paths = {file.role: file.path for file in written}
-    n_train = next((file.n_examples for file in written), len(mended.frame))
     return advise(
         mended.frame,
         train_path=paths.get("train", request.file),
         valid_path=request.validation or paths.get("valid"),
         model=request.model,
         counter=mended.counter,
-        train_share=n_train / len(mended.frame),
+        n_train=next((file.n_examples for file in written), None),
     )
 
 
 def _estimate(request: Request, settings: Settings, advice: Advice) -> Estimate:
-    n_tokens = advice.n_tokens * request.n_epochs
-    rate = request.tokens_per_second or estimate.read_rate(settings.home / estimate.RATES_FILE, request.model)
+    n_epochs = request.n_epochs or automatic_epochs(advice.n_train)
+    n_tokens = advice.n_tokens * n_epochs
+    rate = request.tokens_per_second or _measured_rate(request.model, settings)
     prices_path = request.prices or settings.home / estimate.PRICES_FILE
     prices = estimate.read_prices(prices_path) if request.prices or prices_path.is_file() else None
     cost = prices.cost(request.model, n_tokens) if prices else None
-    return Estimate(n_tokens, n_tokens / rate if rate else None, cost, prices.currency if prices else None)
+    return Estimate(n_epochs, n_tokens, n_tokens / rate if rate else None, cost, prices.currency if prices else None)
+
+
+def _measured_rate(model: str, settings: Settings) -> float | None:
+    try:
+        weights = Registry.load(settings).resolve(model).entry.key
+    except NotFoundError:
+        return None
+    return estimate.read_rate(settings.home / estimate.RATES_FILE, weights)
 
 
 def _tell(request: Request, advice: Advice, estimated: Estimate, *, changed: bool) -> None:
@@ -248,7 +259,7 @@ def _tell(request: Request, advice: Advice, estimated: Estimate, *, changed: boo
         why = "the first token tells the labels apart" if advice.max_tokens == 1 else "the longest label has as many"
         typer.echo(f"Give `max_tokens={advice.max_tokens}`: {why}.")
     typer.echo(
-        f"Training reads about {count(estimated.n_tokens, 'token')} in {count(request.n_epochs, 'epoch')}"
+        f"Training reads about {count(estimated.n_tokens, 'token')} in {count(estimated.n_epochs, 'epoch')}"
         + (
             f", about {estimate.format_duration(estimated.seconds)} at the speed measured here."
             if estimated.seconds is not None

@@ -20,7 +20,10 @@ def prepare(
         int | None,
         typer.Option(min=1, help="Longest example, tokens. By default what the model takes, or 10,000 characters."),
     ] = None,
-    n_epochs: Annotated[int, typer.Option(min=1, help="Passes over the data, for the estimates.")] = 4,
+    n_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the data, for the estimates; by default as training chooses."),
+    ] = None,
     tokens_per_second: Annotated[
         float | None, typer.Option(min=0.001, help="Training speed, if you know better than the last run here.")
     ] = None,

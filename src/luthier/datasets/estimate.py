@@ -7,21 +7,21 @@ from pathlib import Path
 
 from luthier.errors import ConfigError
 
-RATES_FILE = "training_rates.json"  # inside the home folder: tokens a second by model, as the last runs measured them
+RATES_FILE = "rates.json"  # inside the home folder: tokens a second by weights, as the last runs measured them
 PRICES_FILE = "prices.toml"  # inside the home folder, if the user wants costs shown
 
 
-def read_rate(path: Path, model: str) -> float | None:
-    """Tokens a second at which the last fine-tune of `model` trained; None when none was measured."""
-    rate = _read_rates(path).get(model)
+def read_rate(path: Path, weights: str) -> float | None:
+    """Tokens a second at which the last fine-tune of these weights trained; None when none was measured."""
+    rate = _read_rates(path).get(weights)
     return float(rate) if rate else None
 
 
-def record_rate(path: Path, model: str, tokens_per_second: float) -> None:
-    """Remember the measured rate of a fine-tune of `model`."""
+def record_rate(path: Path, weights: str, tokens_per_second: float) -> None:
+    """Remember the measured rate of a fine-tune of these weights, named by their key in the catalogue."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(_read_rates(path) | {model: round(tokens_per_second, 1)}, indent=2), encoding="utf-8")
+    fresh.write_text(json.dumps(_read_rates(path) | {weights: round(tokens_per_second, 1)}, indent=2), encoding="utf-8")
     fresh.replace(path)
 
 

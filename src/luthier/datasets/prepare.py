@@ -155,7 +155,8 @@ class Advice:
         stop: what ends its answer, if completions have a common end.
         max_tokens: how many tell the labels of a classification apart, None without a tokenizer: one where the first
             tokens differ and nothing ends a longer answer, else those of the longest label.
-        n_tokens: tokens of the training set, one epoch; estimated from a sample where the table is large.
+        n_train: examples of the training set.
+        n_tokens: its tokens, one epoch; estimated from a sample where the table is large.
     """
 
     task: Task
@@ -163,6 +164,7 @@ class Advice:
     separator: str
     stop: str
     max_tokens: int | None
+    n_train: int
     n_tokens: int
 
 
@@ -173,15 +175,16 @@ def advise(
     valid_path: Path | None,
     model: str,
     counter: TokenCounter,
-    train_share: float = 1.0,
+    n_train: int | None = None,
 ) -> Advice:
     """Advice for prepared data.
 
     Args:
         frame: the whole table; classes and tokens are counted in it.
-        train_share: share of the rows that is trained on.
+        n_train: number of rows that are trained on, None for all.
     """
     task = infer_task(frame)
+    n_train = len(frame) if n_train is None else n_train
     words = ["luthier", "fine_tunes.create", "-t", str(train_path)]
     if valid_path:
         words += ["-v", str(valid_path)]
@@ -202,7 +205,8 @@ def advise(
         separator=common_suffix(prompts) if len(prompts) > 1 else "",
         stop=stop,
         max_tokens=_tokens_of_answer(endings, counter.tokenizer, stop) if task is Task.CLASSIFICATION else None,
-        n_tokens=round(_count_tokens(frame, counter) * train_share),
+        n_train=n_train,
+        n_tokens=round(_count_tokens(frame, counter) * n_train / len(frame)),
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from luthier.config import Settings, load_settings
+from luthier.datasets import estimate
 from luthier.datasets.encode import EncodedExample, read_examples
 from luthier.domain.hyperparameters import Method
 from luthier.domain.job import Job, Status
@@ -25,7 +26,6 @@ from luthier.executors.story import Story
 from luthier.executors.watch import Watch
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.loader import BaseModel, compute_dtype, load_base
-from luthier.storage import rates
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.jobs import JobStore, event
@@ -119,7 +119,7 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
     if result.finished:
         finish(job, result, local.key, settings, jobs, models)
         if (rate := story.tokens_per_second()) is not None:
-            rates.write(settings, local.key, rate)
+            estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, rate)
     elif watch.cancelled:
         watch.cancel()
 

@@ -49,7 +49,7 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
         )
     batch_size = hp.batch_size if hp.batch_size is not None else automatic_batch_size(n_examples)
     return ResolvedHyperparameters(
-        n_epochs=_or(hp.n_epochs, _from_table(EPOCHS, n_examples)),
+        n_epochs=_or(hp.n_epochs, automatic_epochs(n_examples)),
         batch_size=batch_size,
         learning_rate_multiplier=_or(hp.learning_rate_multiplier, automatic_multiplier(batch_size)),
         prompt_loss_weight=_or(hp.prompt_loss_weight, PROMPT_LOSS_WEIGHT),
@@ -61,6 +61,11 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
         classification_positive_class=hp.classification_positive_class,
         classification_betas=hp.classification_betas,
     )
+
+
+def automatic_epochs(n_examples: int) -> int:
+    """Passes over a training set of this size."""
+    return _from_table(EPOCHS, n_examples)
 
 
 def automatic_batch_size(n_examples: int) -> int:

@@ -145,11 +145,12 @@ def test_leaks_into_a_validation_set() -> None:
 
 @pytest.mark.usefixtures("pets")
 def test_time_and_cost(tmp_path: Path) -> None:
-    estimate.record_rate(tmp_path / "home" / estimate.RATES_FILE, "ada", 2.0)
+    estimate.record_rate(tmp_path / "home" / estimate.RATES_FILE, "smollm2-135m-instruct", 2.0)
     Path("prices.toml").write_text("[per_1k_tokens]\nada = 1\n")
     report = json.loads(call("pets.csv", "--json", "--prices", "prices.toml", "--n-epochs", "2").stdout)
     n_tokens = report["advice"]["n_tokens"] * 2
     assert report["estimate"] == {
+        "n_epochs": 2,
         "n_tokens": n_tokens,
         "seconds": n_tokens / 2,
         "cost": n_tokens / 1000,

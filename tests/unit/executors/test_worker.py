@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from luthier.datasets import estimate
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Hyperparameters, Method
 from luthier.domain.job import Dialect, Job, Status
 from luthier.executors import finish, worker
 from luthier.modeling.lora import PEFT_WEIGHTS
-from luthier.storage import rates
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.files import FileStore
@@ -144,7 +144,7 @@ def test_a_whole_run(settings, db, jobs, models, claim, run):
         done.fine_tuned_model,
     ]
     assert all((settings.tuned_dir / model.folder / PEFT_WEIGHTS).is_file() for model in models.list())
-    assert rates.read(settings, done.base) > 0
+    assert estimate.read_rate(settings.home / estimate.RATES_FILE, done.base) > 0
 
 
 def test_a_table_without_validation_has_no_columns_for_it(settings, jobs, claim, run):

@@ -20,42 +20,44 @@ BLOCK = 128  # queries whose scores are computed together
 
 @dataclass(frozen=True)
 class QueryBlock:
-    """Queries `start:stop` of a row, which see keys `first:stop`, but for those that `hidden` names.
+    """Queries `start:stop` of a row, which see keys `first:stop`, but for those that `bias` hides.
 
     Either the block lies within one sequence, or it holds whole short sequences; so only the square of the block's
     own keys needs a mask.
 
     Args:
-        hidden: (n, n), True where a query of the block must not see a key of the block.
+        bias: (n, n), to be added to the scores: -inf where a query of the block must not see a key of the block.
     """
 
     first: int
     start: int
     stop: int
-    hidden: torch.Tensor
+    bias: torch.Tensor
 
 
-def query_blocks(lengths: Sequence[int], size: int = BLOCK) -> Iterator[QueryBlock]:
+def query_blocks(lengths: Sequence[int], dtype: torch.dtype, size: int = BLOCK) -> Iterator[QueryBlock]:
     """Cut a packed row into blocks of at most `size` queries.
 
     Args:
         lengths: tokens of each sequence, in order.
+        dtype: of the scores.
     """
+    causal = _minus_infinity(torch.ones(size, size, dtype=torch.bool).triu(1), dtype)
     group: list[int] = []
     at = 0
     for length in lengths:
         if group and sum(group) + length > size:
-            yield _short(at, group)
+            yield _short(at, group, causal)
             at, group = at + sum(group), []
         if length <= size:
             group.append(length)
             continue
         for start in range(at, at + length, size):
             stop = min(start + size, at + length)
-            yield QueryBlock(at, start, stop, _upper_triangle(stop - start))
+            yield QueryBlock(at, start, stop, causal[: stop - start, : stop - start])
         at += length
     if group:
-        yield _short(at, group)
+        yield _short(at, group, causal)
 
 
 class PackedTraining(PackedCausal):
@@ -79,7 +81,7 @@ class PackedTraining(PackedCausal):
         if windowed or not torch.is_grad_enabled() or query.device.type != "cpu":
             return super().attend(layer, query, key, value, scaling, sliding_window)
         if self._blocks is None:
-            self._blocks = list(query_blocks(self.lengths))
+            self._blocks = list(query_blocks(self.lengths, query.dtype))
         output: torch.Tensor = _BlockAttention.apply(query, key, value, scaling, self._blocks)  # type: ignore[no-untyped-call]
         return output
 
@@ -93,16 +95,16 @@ class _BlockAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         _, heads, tokens, width = query.shape
         shared = key.shape[1]
-        q = query[0].view(shared, heads // shared, tokens, width)  # (K, G, T, D)
+        q = (query[0] * scaling).view(shared, heads // shared, tokens, width)  # (K, G, T, D)
         k, v = key[0].contiguous(), value[0].contiguous()  # (K, T, D)
         output = torch.empty(tokens, shared, heads // shared, width, dtype=q.dtype)  # (T, K, G, D)
         probabilities = []
         for block in blocks:
-            rows = (q[:, :, block.start : block.stop] * scaling).reshape(shared, -1, width)  # (K, G·n, D)
+            rows = q[:, :, block.start : block.stop].reshape(shared, -1, width)  # (K, G·n, D)
             scores = rows @ k[:, block.first : block.stop].transpose(1, 2)  # (K, G·n, S)
             n = block.stop - block.start
             square = scores.view(shared, -1, n, scores.shape[-1])[..., -n:]  # (K, G, n, n)
-            square.masked_fill_(block.hidden, float("-inf"))
+            square.add_(block.bias)
             p = scores.softmax(-1)  # (K, G·n, S)
             seen = (p @ v[:, block.first : block.stop]).view(shared, -1, n, width)  # (K, G, n, D)
             output[block.start : block.stop] = seen.permute(2, 0, 1, 3)
@@ -123,9 +125,10 @@ class _BlockAttention(torch.autograd.Function):
             do = out[:, :, own].reshape(shared, -1, width)  # (K, G·n, D)
             dv[:, keys] += p.transpose(1, 2) @ do
             dp = do @ v[:, keys].transpose(1, 2)  # (K, G·n, S)
-            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype).mul_(ctx.scaling)  # (K, G·n, S)
+            ds = torch.ops.aten._softmax_backward_data(dp, p, -1, p.dtype)  # (K, G·n, S)
             dq[own] = (ds @ k[:, keys]).view(shared, groups, -1, width).permute(2, 0, 1, 3)
             dk[:, keys] += ds.transpose(1, 2) @ q[:, :, own].reshape(shared, -1, width)
+        dq.mul_(ctx.scaling)
         return (
             dq.view(1, tokens, shared * groups, width).transpose(1, 2),
             dk.to(q.dtype)[None],
@@ -135,15 +138,15 @@ class _BlockAttention(torch.autograd.Function):
         )
 
 
-def _short(start: int, lengths: list[int]) -> QueryBlock:
+def _short(start: int, lengths: list[int], causal: torch.Tensor) -> QueryBlock:
     """A block of whole sequences."""
     owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))  # (n,)
-    hidden = _upper_triangle(len(owner)) | (owner[:, None] != owner)
-    return QueryBlock(start, start, start + len(owner), hidden)
+    strangers = _minus_infinity(owner[:, None] != owner, causal.dtype)
+    return QueryBlock(start, start, start + len(owner), causal[: len(owner), : len(owner)] + strangers)
 
 
-def _upper_triangle(n: int) -> torch.Tensor:
-    return torch.ones(n, n, dtype=torch.bool).triu(1)
+def _minus_infinity(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -59,7 +59,7 @@ def test_without_gradient_the_path_is_the_served_one() -> None:
 
 
 def test_blocks_cover_the_row_once_and_do_not_cross_sequences_but_whole_ones() -> None:
-    blocks = list(query_blocks([3, 4, 20, 1, 2, 9, 9], size=8))
+    blocks = list(query_blocks([3, 4, 20, 1, 2, 9, 9], torch.float32, size=8))
     assert [(block.first, block.start, block.stop) for block in blocks] == [
         (0, 0, 7),
         (7, 7, 15),
@@ -71,4 +71,4 @@ def test_blocks_cover_the_row_once_and_do_not_cross_sequences_but_whole_ones() -
         (39, 39, 47),
         (39, 47, 48),
     ]
-    assert all(len(block.hidden) == block.stop - block.start for block in blocks)
+    assert all(len(block.bias) == block.stop - block.start for block in blocks)

@@ -1,5 +1,6 @@
 """`luthier serve`: the API on this machine."""
 
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -74,16 +75,23 @@ def _run(listener: socket.socket, host: str, verbose: bool) -> None:
     settings = load_settings()
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
+    app = create_app(settings)
+
     class Server(uvicorn.Server):
-        """Greets once it really answers."""
+        """Greets once it really answers, and ends the streams that would go on when it stops."""
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
                 _greet(url, settings)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.stopping = True
+            await super().shutdown(sockets)
+
+    logging.basicConfig(format="%(levelname)s:     %(message)s", level=logging.INFO if verbose else logging.WARNING)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_level="info" if verbose else "warning",
         access_log=verbose,
         timeout_keep_alive=_KEEP_ALIVE,

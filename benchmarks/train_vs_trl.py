@@ -60,7 +60,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--sides", nargs="+", default=["luthier", "trl"], help="leave sides out: luthier, 'trl bfloat16'"
     )
-    parser.add_argument("--work", type=Path, help="keep the adapters and logs here")
+    parser.add_argument(
+        "--trl-recompute",
+        action="store_true",
+        help="let TRL compute layers a second time instead of keeping them: slower, less memory",
+    )
+    parser.add_argument("--work", type=Path, help="keep the adapters and logs here, in a new folder")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # what a process of its own is to do
     return parser.parse_args()
 
@@ -97,6 +102,7 @@ def prepare(options: argparse.Namespace, work: Path) -> None:
         "alpha": LORA_SCALE * options.rank,
         "learning_rate": rate * automatic_multiplier(options.batch),
         "warmup": WARMUP_SHARE,
+        "trl_recompute": options.trl_recompute,
     }
     (work / "plan.json").write_text(json.dumps(plan))
 
@@ -221,11 +227,11 @@ def train_trl(plan: dict[str, Any], work: Path, side: str) -> dict[str, Any]:
         per_device_train_batch_size=plan["batch"],
         learning_rate=plan["learning_rate"],
         lr_scheduler_type="linear",
-        warmup_ratio=plan["warmup"],
+        warmup_steps=plan["warmup"],  # a number below 1 is a share of the steps
         max_length=MAX_TOKENS,
         bf16=narrow,
         use_cpu=True,
-        gradient_checkpointing=False,  # slower with it
+        gradient_checkpointing=plan["trl_recompute"],
         save_strategy="no",
         report_to="none",
         seed=0,

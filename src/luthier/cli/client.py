@@ -115,7 +115,10 @@ class Client:
                 except ValueError:
                     break  # the connection was cut within the line
                 if event.get("error"):
-                    raise errors.LuthierError(str(event["error"].get("message", event["error"])))
+                    error = event["error"]
+                    stopping = error.get("type") == errors.UnavailableError.type
+                    kind = errors.UnavailableError if stopping else errors.LuthierError
+                    raise kind(str(error.get("message", error)))
                 yield event
         raise ConnectionBrokenError(f"The stream from {self.url} ended early.")
 

@@ -62,7 +62,7 @@ class Job:
     Args:
         model: name of the base as the user gave it: an alias, a tuned model, `hf:owner/name` or a folder.
         hyperparameters: as asked for.
-        resolved: as used; None until the run has read its data.
+        resolved: as used, every choice made when the job was created; None only before that.
         training_file, validation_file: file ids.
         base: key of the base's weights; None until the run has found them. A resumed run keeps to them.
         checkpoint_step: step of the newest checkpoint, from which the run can go on.

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -132,6 +134,7 @@ class LocalExecutor:
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         env=worker_environment(self._settings, os.environ),
+                        start_new_session=True,  # Ctrl-C in a terminal is for the server alone
                     )
                 except OSError as error:
                     self._fail(job, f"The training process could not be started: {error}")
@@ -140,8 +143,11 @@ class LocalExecutor:
                 self._process.wait()
             finally:
                 self._end(self._process)
-        if not self._stopping.is_set():
-            self._judge(job, self._process.returncode, run_dir / LOG_NAME)
+        code = self._process.returncode
+        asked = code in (-signal.SIGINT, -signal.SIGTERM) and self._stopping.wait(self._stop_seconds)
+        if not asked and not self._stopping.is_set():
+            # A service manager that stops us sends the signal to our trainer too, and it may end before we do.
+            self._judge(job, code, run_dir / LOG_NAME)
 
     def _judge(self, before: Job, exit_code: int, log: Path) -> None:
         """Decide what becomes of a job whose trainer has ended.
@@ -151,7 +157,8 @@ class LocalExecutor:
         """
         try:
             job = self._jobs.get(before.id)
-        except NotFoundError:
+        except NotFoundError:  # deleted since its trainer marked it as over
+            shutil.rmtree(self._settings.runs_dir / before.id, ignore_errors=True)
             return
         if job.status is Status.RUNNING:
             death = describe_death(exit_code, log)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,13 +100,17 @@ class BaseStore:
         return self._local(resolution.entry, resolution.note)
 
     def list(self) -> list[LocalBase]:
-        """All pulled weights, and the folders that the alias file names."""
-        pulled = []
+        """All pulled weights, and the folders that the alias file names, but for those that are damaged."""
+        found = []
         for path in sorted(self._settings.models_dir.glob(f"*/{RECORD}")):
-            record = _read_record(path)
-            pulled.append(LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record))
-        named = [entry for entry in self._registry.entries() if isinstance(entry.source, FolderSource)]
-        return pulled + [base for entry in named if (base := self._local(entry))]
+            with suppress(WeightsError):
+                record = _read_record(path)
+                found.append(LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record))
+        for entry in self._registry.entries():
+            if isinstance(entry.source, FolderSource):
+                with suppress(WeightsError):
+                    found += [base] if (base := self._local(entry)) else []
+        return found
 
     def ensure(self, name: str, progress: Report | None = None) -> LocalBase:
         """The base that answers to a name, pulled when it is not there yet.

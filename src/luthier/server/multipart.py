@@ -56,10 +56,10 @@ async def receive_form(request: Request, folder: Path, max_file_bytes: int) -> A
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         reader = _Reader(Form(file))
-        parser = MultipartParser(boundary, reader.callbacks())
         message = f"The file is larger than {max_file_bytes} bytes, the most that this server takes (max_file_bytes)."
         waiting = bytearray()
         try:
+            parser = MultipartParser(boundary, reader.callbacks())
             async for chunk in bounded_stream(request, max_file_bytes + _OVERHEAD_BYTES, message):
                 waiting += chunk
                 if len(waiting) >= _WRITE_BYTES:

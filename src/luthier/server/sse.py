@@ -19,8 +19,8 @@ DONE = b"data: [DONE]\n\n"
 
 
 def encode(data: Any) -> bytes:
-    """One event. JSON escapes line ends, so the data is always one line."""
-    return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    """One event. JSON in ASCII escapes every character that some client takes for a line's end."""
+    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
 
 
 def event_stream(items: AsyncGenerator[dict[str, Any], None], heartbeat_seconds: float) -> StreamingResponse:

@@ -47,7 +47,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
         opened.callback(executor.stop)
         models = ModelService(settings, bases, bases.registry, tuned, engine.evict)
         yield Services(
-            files=FileService(settings, files, Blobs(settings), jobs),
+            files=FileService(settings, files, Blobs(settings)),
             fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
             models=models,
             completions=CompletionService(models, engine),

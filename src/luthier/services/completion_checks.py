@@ -13,6 +13,7 @@ MAX_N = 128
 MAX_BEST_OF = 20
 MAX_LOGPROBS = 5
 MAX_STOPS = 4
+_MAX_DIGITS = 10  # of a token id; Python refuses to read numbers of thousands
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,9 @@ def bias_by_id(bias: Mapping[str, float], tokenizer: Tokenizer) -> dict[int, flo
                 f"There, this text is: {ids or 'no token at all'}.",
                 param="logit_bias",
             )
-        if int(key) >= tokenizer.vocab_size:
+        if len(key.lstrip("0")) > _MAX_DIGITS or int(key) >= tokenizer.vocab_size:
             raise InvalidRequestError(
-                f"Invalid key in 'logit_bias': {key}. Maximum value is {tokenizer.vocab_size - 1}. "
+                f"Invalid key in 'logit_bias': {key[:_MAX_DIGITS]}. Maximum value is {tokenizer.vocab_size - 1}. "
                 "Token ids are the model's own; those of other tokenizers mean other texts.",
                 param="logit_bias",
             )

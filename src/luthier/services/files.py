@@ -12,7 +12,6 @@ from luthier.domain.page import Page
 from luthier.errors import InvalidRequestError
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
-from luthier.storage.jobs import JobStore
 
 _MAX_FILENAME = 255
 
@@ -21,14 +20,12 @@ class FileService:
     """What `/v1/files` does.
 
     Args:
-        jobs: asked before a file is deleted.
     """
 
-    def __init__(self, settings: Settings, files: FileStore, blobs: Blobs, jobs: JobStore) -> None:
+    def __init__(self, settings: Settings, files: FileStore, blobs: Blobs) -> None:
         self._settings = settings
         self._files = files
         self._blobs = blobs
-        self._jobs = jobs
 
     def create(self, filename: str, purpose: str, chunks: Iterable[bytes]) -> File:
         """Take in a file, streamed, and check it.
@@ -101,12 +98,5 @@ class FileService:
             NotFoundError: there is no such file.
             InvalidRequestError: a job that waits or runs reads it.
         """
-        file = self._files.get(file_id)
-        if users := self._jobs.users_of(file.id):
-            raise InvalidRequestError(
-                f"{file_id} is in use by {', '.join(f'{job.id} ({job.status})' for job in users)}. "
-                "Wait for it to end, or cancel it, then delete the file.",
-                param="id",
-            )
         self._files.delete(file_id)
         self._blobs.delete(file_id)

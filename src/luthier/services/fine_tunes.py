@@ -181,7 +181,7 @@ class FineTuneService:
         rows = self._results(job)
         found = []
         for model in self._models.list(job_id=job.id):
-            step = model.step if model.step is not None else max(rows, default=0)
+            step = model.step if model.step is not None else max(rows, default=job.checkpoint_step or 0)
             checkpoint_id = f"ftckpt-{job.id.partition('-')[2]}-{step}"
             found.append(Checkpoint(checkpoint_id, job.id, model, step, rows.get(step, {})))
         return tuple(sorted(found, key=lambda checkpoint: checkpoint.step, reverse=True))

@@ -141,7 +141,7 @@ class ModelService:
         """The aliases, then other bases on this machine, then tuned models, oldest first."""
         names = self._registry.names()
         served = {self._registry.resolve(name).entry.key for name in names}
-        others = [base.key for base in self._bases.list() if base.key not in served]
+        others = [base.key for base in self._bases.list() if base.key not in served and self._is_known(base.key)]
         return [self._base_card(name) for name in [*names, *others]] + list(map(self._tuned_card, self._tuned.list()))
 
     def get(self, name: str) -> ModelCard:
@@ -196,6 +196,14 @@ class ModelService:
         folder = self._settings.tuned_dir / tuned.folder
         return Weights(base.path, folder) if tuned.method is Method.LORA else Weights(folder)
 
+    def _is_known(self, key: str) -> bool:
+        """False for weights whose entry has been taken out of the alias file since they were pulled."""
+        try:
+            self._registry.resolve(key)
+        except NotFoundError:
+            return False
+        return True
+
     def _base_card(self, name: str) -> ModelCard:
         details = self._details(name)
         return ModelCard(name, self._pulled_at(name), BASE_OWNER, root=name, parent=None, details=details)
@@ -243,7 +251,8 @@ class ModelService:
 def context_length(folder: Path) -> int:
     """Most tokens of a sequence of the base in a folder."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    length: int = config.get("text_config", config)["max_position_embeddings"]
+    text = config.get("text_config", config)
+    length: int = text.get("max_position_embeddings") or text.get("n_positions") or MAX_CONTEXT
     return min(length, MAX_CONTEXT)
 
 

@@ -10,7 +10,8 @@ from luthier.domain.page import Page
 from luthier.errors import NotFoundError
 from luthier.storage.db import Database
 from luthier.storage.rows import Rows
-from luthier.storage.schema import files
+from luthier.storage.schema import files, jobs
+from luthier.storage.users import refuse_while_used
 
 FILES = Rows(files, File, "File object", "id")
 
@@ -64,6 +65,11 @@ class FileStore:
         """
         Raises:
             NotFoundError: there is no such file.
+            InvalidRequestError: a job that waits or runs reads it.
         """
         self.get(file_id)
-        self.update(file_id, status=FileStatus.DELETED)
+        with self._db.write() as connection:
+            used = (jobs.c.training_file == file_id) | (jobs.c.validation_file == file_id)
+            refuse_while_used(connection, used, file_id, "id")
+            file = replace(FILES.get(connection, file_id, for_update=True), status=FileStatus.DELETED)
+            FILES.replace(connection, file_id, file)

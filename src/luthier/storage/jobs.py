@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.exc import IntegrityError
 
-from luthier.domain.file import File
+from luthier.domain.file import File, FileStatus
 from luthier.domain.job import Dialect, Event, Job, Status
 from luthier.domain.model import TunedModel
 from luthier.domain.names import EVENT_PREFIX, new_id
@@ -18,7 +18,7 @@ from luthier.storage.db import Database
 from luthier.storage.files import FILES
 from luthier.storage.models import MODELS
 from luthier.storage.rows import Rows
-from luthier.storage.schema import events, jobs
+from luthier.storage.schema import events, files, jobs
 
 JOBS = Rows(jobs, Job, "fine-tune job", "fine_tune_id")
 EVENTS = Rows(events, Event, "event", "after")
@@ -37,8 +37,16 @@ class JobStore:
         self._db = db
 
     def create(self, job: Job, new_events: Iterable[Event] = ()) -> Job:
-        """Put a job into the queue. Its last event says how many jobs are ahead of it."""
+        """Put a job into the queue. Its last event says how many jobs are ahead of it.
+
+        Raises:
+            InvalidRequestError: one of its files has been deleted meanwhile.
+        """
         with self._db.write() as connection:
+            for param in ("training_file", "validation_file"):
+                file_id = getattr(job, param)
+                if file_id is not None and _deleted(connection, file_id):
+                    raise InvalidRequestError(f"{file_id} has been deleted meanwhile.", param=param)
             ahead = connection.execute(
                 select(func.count()).where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
             ).scalar_one()
@@ -71,15 +79,6 @@ class JobStore:
             query = query.where(jobs.c.status == status)
         with self._db.read() as connection:
             return JOBS.page(connection, query, after=after, limit=limit, newest_first=newest_first, metadata=metadata)
-
-    def users_of(self, file_id: str) -> tuple[Job, ...]:
-        """Jobs that wait or run and read this file."""
-        query = select(jobs).where(
-            jobs.c.status.in_([Status.QUEUED, Status.RUNNING]),
-            (jobs.c.training_file == file_id) | (jobs.c.validation_file == file_id),
-        )
-        with self._db.read() as connection:
-            return JOBS.page(connection, query).items
 
     def transition(self, job_id: str, *new_events: Event, **changes: Any) -> Job:
         """Change a job and tell of it.
@@ -213,3 +212,8 @@ class JobStore:
     def _tell(self, connection: Connection, job_id: str, new_events: Iterable[Event], key: str | None = None) -> None:
         for one in new_events:
             EVENTS.insert(connection, replace(one, id=new_id(EVENT_PREFIX)), job_id=job_id, key=key)
+
+
+def _deleted(connection: Connection, file_id: str) -> bool:
+    query = select(files.c.id).where(files.c.id == file_id, files.c.status == FileStatus.DELETED)
+    return connection.execute(query).first() is not None

@@ -5,7 +5,8 @@ from sqlalchemy import delete, select
 from luthier.domain.model import TunedModel
 from luthier.storage.db import Database
 from luthier.storage.rows import Rows
-from luthier.storage.schema import tuned_models
+from luthier.storage.schema import jobs, tuned_models
+from luthier.storage.users import refuse_while_used
 
 MODELS = Rows(tuned_models, TunedModel, "model", "model")
 
@@ -48,8 +49,10 @@ class TunedModelStore:
 
         Raises:
             NotFoundError: there is no tuned model of that name.
+            InvalidRequestError: a job that waits or runs starts from it.
         """
         with self._db.write() as connection:
             model = MODELS.get(connection, name, for_update=True)
+            refuse_while_used(connection, jobs.c.model == name, name, "model")
             connection.execute(delete(tuned_models).where(tuned_models.c.id == name))
         return model

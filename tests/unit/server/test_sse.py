@@ -20,6 +20,7 @@ def test_an_event_is_one_line_whatever_it_holds() -> None:
     assert line.startswith(b"data: ")
     assert line.endswith(b"\n\n")
     assert line.count(b"\n") == 2
+    assert len(line.decode().splitlines()) == 2  # some clients end lines at more characters than a newline
     assert json.loads(line[6:])["message"] == "one\ntwo\r\u2028three ⚾"
 
 

@@ -27,8 +27,8 @@ def jobs(settings):
 
 
 @pytest.fixture
-def service(settings, jobs):
-    return FileService(settings, FileStore(Database.open(settings)), Blobs(settings), jobs)
+def service(settings):
+    return FileService(settings, FileStore(Database.open(settings)), Blobs(settings))
 
 
 def test_a_good_file_is_processed_and_comes_back(service):

@@ -54,7 +54,7 @@ def service(settings, db, models, executor):
 
 @pytest.fixture
 def upload(settings, db):
-    files = FileService(settings, FileStore(db), Blobs(settings), JobStore(db))
+    files = FileService(settings, FileStore(db), Blobs(settings))
 
     def upload(completions):
         lines = [json.dumps({"prompt": f"{n} ->", "completion": label}) for n, label in enumerate(completions)]

@@ -88,7 +88,19 @@ def test_fully_tuned_weights_are_a_base_of_their_own(
     assert service.resolve(NAME).weights == Weights(settings.tuned_dir / "tuned-1")
 
 
-@pytest.mark.parametrize("name", ["nobody", "tiny:ft-personal-2024", "ft:tiny:personal::abc", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nobody",
+        "tiny:ft-personal-2024",
+        "ft:tiny:personal::abc",
+        "",
+        "~no-such-user/x",
+        "/" + "a" * 300,
+        "hf:a/" + "b" * 300,
+        "/\0",
+    ],
+)
 def test_unknown_names(service: ModelService, name: str):
     for ask in (service.get, service.resolve, service.delete):
         with pytest.raises(NotFoundError, match="does not exist") as caught:

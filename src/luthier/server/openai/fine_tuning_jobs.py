@@ -53,8 +53,16 @@ def list_fine_tuning_jobs(
     request: Request, services: ServicesOf, after: After = None, limit: Limit = 20
 ) -> Listing[JobObject]:
     """The jobs of both dialects, newest first; `metadata[key]=value` keeps those that bear it."""
-    pairs = [(_METADATA_PAIR.fullmatch(name), value) for name, value in request.query_params.items()]
-    metadata = {match[1]: value for match, value in pairs if match}
+    metadata: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if not name.startswith("metadata"):
+            continue
+        match = _METADATA_PAIR.fullmatch(name)
+        if match is None or match[1] in metadata:
+            raise InvalidRequestError(
+                f"The query holds {name}={value}. Ask for metadata as metadata[key]=value, each key once.", param=name
+            )
+        metadata[match[1]] = value
     page = services.fine_tunes.list(after=after, limit=limit, newest_first=True, metadata=metadata)
     return Listing(data=[JobObject.of(job) for job in page.items], has_more=page.has_more)
 

@@ -203,6 +203,7 @@ CASES = [
     completion("frequency penalty", "frequency_penalty", "frequency_penalty", frequency_penalty=-3),
     completion("bias by text", "98", "logit_bias", logit_bias={"b": -100}),
     completion("bias on no token", "logit_bias", "logit_bias", logit_bias={"1000000": 1}),
+    completion("half a million choices", "4096", "n", prompt=["a"] * 2048, n=128),
     completion("bias on a number of 5,000 digits", "Maximum value", "logit_bias", logit_bias={"1" * 5000: 1}),
     completion("bias too strong", "logit_bias", "logit_bias", logit_bias={"97": 101}),
     completion("bias in words", "logit_bias", "logit_bias.97", logit_bias={"97": "much"}),

@@ -61,7 +61,8 @@ class TransformerDecoder:
         base.model.eval()  # the wrapped layers too: no dropout
         model: Any = base.model
         self._layers = model.get_decoder()
-        self._head: torch.Tensor = model.get_output_embeddings().weight  # (V, hidden)
+        # In float32, as training's evaluation has it: rounded to bfloat16, two labels' scores would often be the same.
+        self._head: torch.Tensor = model.get_output_embeddings().weight.float()  # (V, hidden)
 
     def forward(self, pieces: Sequence[Piece]) -> torch.Tensor:
         """See `Decoder.forward`."""
@@ -77,7 +78,7 @@ class TransformerDecoder:
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """See `Decoder.head`."""
-        return linear(hidden, self._head).float()
+        return linear(hidden.float(), self._head)
 
     def release(self, sequence_id: int) -> None:
         self._cache.release(sequence_id)

@@ -225,7 +225,11 @@ class CompletionEngine:
                 self._fail(self._jobs[request], explained)
             return
         for piece, result in zip(step.pieces, results, strict=True):
-            self._apply(piece.sequence, result, last=piece.is_last)
+            try:
+                self._apply(piece.sequence, result, last=piece.is_last)
+            except Exception as error:  # the boundary of one request, again
+                if job := self._jobs.get(piece.sequence.request):
+                    self._fail(job, _explain(error, "put out this completion"))
 
     def _apply(self, sequence: Running, result: Result, *, last: bool) -> None:
         """Put out what a step gave for one sequence, and finish the sequence when it is over."""

@@ -8,6 +8,7 @@ import torch
 from luthier.completion.sequence import Sequence as Running
 from luthier.domain.generation import SamplingParams
 
+_LEAST_TEMPERATURE = 1e-6  # below, the most likely token: dividing by less leaves the range of float32
 _NUCLEUS_GUESS = 1024  # most nuclei are smaller, and finding the largest few is far cheaper than sorting all
 
 
@@ -27,7 +28,7 @@ def sample(logits: torch.Tensor, sequences: Sequence[Running]) -> list[int]:
             adjust(row, sequence.params, sequence.counts)
     chosen: list[int] = rows.argmax(dim=-1).tolist()
     for index, sequence in enumerate(sequences):
-        if sequence.params.temperature > 0:
+        if sequence.params.temperature >= _LEAST_TEMPERATURE:
             chosen[index] = draw(rows[index], sequence.params, sequence.generator)
     return chosen
 

@@ -12,6 +12,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from luthier.errors import WeightsError
+
 IMPLEMENTATION = "luthier"
 
 
@@ -109,8 +111,12 @@ def _attention(
     layout: AttentionLayout,
     scaling: float,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
+    if softcap is not None or s_aux is not None:
+        raise WeightsError("This model caps its attention scores or has sinks, which Luthier does not compute.")
     layer: Any = module.layer_idx
     return layout.attend(layer, query, key, value, scaling, sliding_window), None
 

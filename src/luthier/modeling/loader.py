@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
@@ -82,8 +83,26 @@ def load_base(path: Path, dtype: torch.dtype) -> BaseModel:
     if absent:
         raise WeightsError(f"The weights in {path} lack {len(absent)} tensors of the model, {absent[0]} among them.")
     model.eval().requires_grad_(False).to(device)
+    _check_computable(model, device, path)
     length = model.config.get_text_config().max_position_embeddings
     return BaseModel(model, tokenizer, min(length, MAX_CONTEXT), dtype, path.name, device)
+
+
+@torch.inference_mode()
+def _check_computable(model: Any, device: torch.device, path: Path) -> None:
+    """Refuse what training and serving would compute wrongly: they apply the head's matrix to the decoder's output.
+
+    Raises:
+        WeightsError: the model's own logits are something else.
+    """
+    layout = attention.PackedCausal([3])
+    inputs = {"input_ids": torch.arange(3, device=device)[None], "position_ids": layout.position_ids().to(device)}
+    expected = model(**inputs, layout=layout, use_cache=False).logits
+    hidden = model.get_decoder()(**inputs, layout=layout, use_cache=False).last_hidden_state
+    if not torch.allclose(linear(hidden, model.get_output_embeddings().weight), expected):
+        raise WeightsError(
+            f"The model in {path} scales, caps or shifts its logits, which Luthier does not compute. Take another base."
+        )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ MAX_N = 128
 MAX_BEST_OF = 20
 MAX_LOGPROBS = 5
 MAX_STOPS = 4
+MAX_CHOICES = 4096  # that one request may have generated, all prompts together
 _MAX_DIGITS = 10  # of a token id; Python refuses to read numbers of thousands
 
 
@@ -96,6 +97,13 @@ def check(request: CompletionRequest, *, stream: bool) -> None:
     for key, bias in request.logit_bias.items():
         _within(bias, -100, 100, "logit_bias", f" for the token {key!r}")
     _check_prompts(request.prompts)
+    choices = len(request.prompts) * request.n_generated
+    if choices > MAX_CHOICES:
+        raise InvalidRequestError(
+            f"{len(request.prompts)} prompts with {request.n_generated} completions each are {choices} completions, "
+            f"more than the {MAX_CHOICES} of one request. Send fewer prompts at once.",
+            param="best_of" if request.best_of is not None else "n",
+        )
 
 
 def check_suffix(request: CompletionRequest) -> None:

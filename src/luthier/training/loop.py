@@ -335,7 +335,7 @@ def _fingerprint(
 ) -> str:
     """Names a run by all that decides its result: checkpoints of another cannot be taken for its own."""
     digest = hashlib.sha256()
-    constants = {name: value for name, value in vars(defaults).items() if name.isupper() and name[0] != "_"}
+    constants = {name: getattr(defaults, name) for name in defaults.OF_EVERY_RUN}
     digest.update(json.dumps([base.name, str(base.dtype), asdict(hp), base_rate, constants]).encode())
     for examples in (train, valid):
         digest.update(str(len(examples)).encode())

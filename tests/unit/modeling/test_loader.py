@@ -84,6 +84,12 @@ def test_the_folders_own_code_is_never_run(copy: Path, tmp_path: Path) -> None:
     assert not trap.exists()
 
 
+def test_a_model_that_scales_its_logits_is_refused(copy: Path) -> None:
+    edit_config(copy, model_type="granite", architectures=["GraniteForCausalLM"], logits_scaling=8.0)
+    with pytest.raises(WeightsError, match="scales, caps or shifts its logits"):
+        load_base(copy, torch.float32)
+
+
 def test_the_tiny_bases_most_likely_tokens_are_no_near_ties(tiny_base: Path) -> None:
     base = load_base(tiny_base, torch.float32)
     ids = list(b"some text to look at")

@@ -94,3 +94,9 @@ def test_error_within_a_stream_is_raised():
     content = b'data: {"error": {"message": "out of memory"}}\n\ndata: [DONE]\n\n'
     with pytest.raises(errors.LuthierError, match="out of memory"):
         list(client_of(lambda _: httpx.Response(200, content=content)).stream("GET", "x"))
+
+
+def test_a_server_that_stops_within_a_stream_is_worth_another_try():
+    content = b'data: {"error": {"message": "The server stops.", "type": "service_unavailable_error"}}\n\n'
+    with pytest.raises(errors.UnavailableError, match="The server stops"):
+        list(client_of(lambda _: httpx.Response(200, content=content)).stream("GET", "x"))

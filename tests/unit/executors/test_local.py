@@ -154,6 +154,16 @@ def test_a_stopped_server_leaves_the_job_to_the_next(settings, jobs, start):
     assert "The server was started again; the job goes on from its beginning" in messages(jobs)
 
 
+@posix
+def test_a_signal_that_also_reaches_the_trainer_leaves_the_job_to_the_next_server(settings, jobs, start):
+    add(jobs)
+    first = start("print('ends', flush=True); os.kill(os.getpid(), signal.SIGTERM)")
+    until(lambda: log_holds(settings, "ends"))
+    time.sleep(0.3)  # the trainer is dead, and the server has not begun to stop
+    first.stop()
+    assert jobs.get("ft-1").status is Status.RUNNING
+
+
 def test_a_trainer_that_does_not_stop_is_ended(settings, jobs, start):
     add(jobs)
     executor = start(_STUBBORN, stop_seconds=0.2)

@@ -28,6 +28,7 @@ from luthier.training.checkpoint import Checkpoints, RunState
 from luthier.training.evaluate import Tally, answers_by_example, evaluate
 from luthier.training.forward import decoder, head_weight, last_hidden, recomputed_layers
 from luthier.training.loss import weighted_cross_entropy
+from luthier.training.memory import trim_heap
 from luthier.training.metrics import Classes, find_classes
 from luthier.training.norm import quick_norms
 from luthier.training.optim import Optimizer
@@ -251,6 +252,7 @@ class _Run:
         masters = {f"master.{name}": master for name, master in self._weights.masters.items()}
         path = self._checkpoints.save(self._state, masters | self._optimizer.state())
         self._saved_step = self._state.step
+        trim_heap()
         self._emit(CheckpointSaved(self._state.step, path))
 
     def _seconds_left(self) -> float:

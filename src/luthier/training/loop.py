@@ -216,6 +216,8 @@ class _Run:
         device = self._base.device
         batch = pack(examples, self._hp.prompt_loss_weight)
         n_tokens = batch.input_ids.shape[1]
+        if n_tokens > self._budget:
+            trim_heap()  # its blocks are larger than any hole that is left
         self._weights.prepare_pass(n_tokens)
         with recomputed_layers(self._base) if n_tokens > self._budget else nullcontext():
             hidden = last_hidden(self._base, batch.input_ids, batch.layout)  # (T, hidden)

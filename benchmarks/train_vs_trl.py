@@ -6,6 +6,9 @@ log probabilities on held-out rows, computed by Luthier for all three adapters.
 
     python benchmarks/train_vs_trl.py [--rows 64] [--epochs 2] [--train FILE --valid FILE] [--trl-python PYTHON]
 
+Luthier's side runs in the environment that its server gives a trainer (the allocator's settings, threads that sleep
+while they wait), TRL's in that of a user who starts it; `--same-environment` gives TRL those settings too.
+
 Without files the rows are scikit-learn's newsgroups on baseball and hockey (kept in its cache; downloaded if absent).
 Rows of more than 1,024 tokens are left out: TRL would cut off their answers. TRL runs in an environment of its own,
 made once in `--trl-env` unless `--trl-python` names an interpreter that has it.
@@ -34,15 +37,20 @@ def main() -> None:
     if options.side:
         run_side(options)
         return
+    if options.work and options.work.exists() and any(options.work.iterdir()):
+        sys.exit(f"{options.work} is not empty: a run found there would be gone on with. Name a new folder.")
     with tempfile.TemporaryDirectory(prefix="luthier-bench-", ignore_cleanup_errors=True) as made:
         work = options.work or Path(made)
         prepare(options, work)
         interpreters = dict.fromkeys(SIDES, options.trl_python or trl_python(options.trl_env))
         interpreters["luthier"] = Path(sys.executable)
         chosen = [side for side in SIDES if side.startswith(tuple(options.sides))]
-        results = {side: run_apart(interpreters[side], side, work) for side in chosen}
+        results = {
+            side: run_apart(interpreters[side], side, work, ours=side == "luthier" or options.same_environment)
+            for side in chosen
+        }
         for side, result in results.items():
-            result["accuracy"] = run_apart(Path(sys.executable), f"score {side}", work)["accuracy"]
+            result["accuracy"] = run_apart(Path(sys.executable), f"score {side}", work, ours=True)["accuracy"]
         report(json.loads((work / "plan.json").read_text()), results)
 
 
@@ -65,6 +73,7 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="let TRL compute layers a second time instead of keeping them: slower, less memory",
     )
+    parser.add_argument("--same-environment", action="store_true", help="TRL gets Luthier's environment variables")
     parser.add_argument("--work", type=Path, help="keep the adapters and logs here, in a new folder")
     parser.add_argument("--side", help=argparse.SUPPRESS)  # what a process of its own is to do
     return parser.parse_args()
@@ -140,10 +149,10 @@ def trl_python(folder: Path) -> Path:
     return python
 
 
-def run_apart(python: Path, side: str, work: Path) -> dict[str, Any]:
-    """Run one side in a process of its own; what it reports."""
+def run_apart(python: Path, side: str, work: Path, *, ours: bool) -> dict[str, Any]:
+    """Run one side in a process of its own, with `ours` in the environment of a trainer; what it reports."""
     environment = dict(os.environ)
-    if side == "luthier":
+    if ours:
         from luthier.config import load_settings
         from luthier.executors.local import worker_environment
 

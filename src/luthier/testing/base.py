@@ -6,7 +6,7 @@ from typing import Any
 from luthier.testing.tokenizer import EOS_TEXT, ByteTokenizer
 
 
-def make_tiny_base(folder: Path, *, seed: int = 0, context_length: int = 512) -> Path:
+def make_tiny_base(folder: Path, *, seed: int = 0, context_length: int = 512, chat_template: str | None = None) -> Path:
     """Write a random Llama of 2 layers as a folder that `modeling.loader.load_base` opens.
 
     Hidden size 32, 4 heads over 2 key-value heads, input and output embeddings tied (as in `ada`), one token a byte
@@ -16,6 +16,7 @@ def make_tiny_base(folder: Path, *, seed: int = 0, context_length: int = 512) ->
         folder: made if needed.
         seed: of the weights.
         context_length: positions that the model claims, tokens.
+        chat_template: Jinja text; None for a base that was not taught to chat.
 
     Returns:
         `folder`.
@@ -53,4 +54,6 @@ def make_tiny_base(folder: Path, *, seed: int = 0, context_length: int = 512) ->
     tokenizer.add_special_tokens([AddedToken(EOS_TEXT, special=True)])
     fast: Any = PreTrainedTokenizerFast
     fast(tokenizer_object=tokenizer, eos_token=EOS_TEXT).save_pretrained(folder)
+    if chat_template is not None:
+        (folder / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
     return folder

@@ -46,15 +46,20 @@ class LogprobsWriter:
         self._offset = offset
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
-    def write(self, tokens: Iterable[TokenLogprob]) -> Logprobs:
-        """The next tokens. Offsets go on from the last call."""
+    def write(self, tokens: Iterable[TokenLogprob], n_echoed: int = 0) -> Logprobs:
+        """The next tokens. Offsets go on from the last call.
+
+        Args:
+            n_echoed: how many of them, from the first on, stand in the text because the prompt spelled them out. Among
+                the others, the token that ends a text is no part of it.
+        """
         written = Logprobs([], [], [], [])
-        for token in tokens:
+        for at, token in enumerate(tokens):
             written.tokens.append(token_text(self._tokenizer, token.token_id))
             written.token_logprobs.append(token.logprob)
             written.top_logprobs.append(None if token.logprob is None else self._top(token))
             written.text_offset.append(self._offset)
-            if token.token_id != self._tokenizer.eos_id:  # ends a text, and is no part of it
+            if at < n_echoed or token.token_id != self._tokenizer.eos_id:
                 self._offset += len(self._decoder.decode(self._tokenizer.token_bytes(token.token_id)))
         return written
 

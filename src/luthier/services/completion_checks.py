@@ -53,6 +53,11 @@ class Prompt:
     token_ids: tuple[int, ...]
     text: str
 
+    @property
+    def n_spelled(self) -> int:
+        """How many of the tokens stand in the text: all, but for the one that is read in place of an empty text."""
+        return len(self.token_ids) if self.text else 0
+
 
 def check(request: CompletionRequest, *, stream: bool) -> None:
     """Everything that can be said without the model.

@@ -161,7 +161,7 @@ class CompletionService:
         logprobs = None
         if prepared.params.logprobs is not None:
             writer = LogprobsWriter(prepared.model.tokenizer, 0 if echo else len(prompt.text))
-            logprobs = writer.write([*scores, *completion.tokens])
+            logprobs = writer.write([*scores, *completion.tokens], n_echoed=prompt.n_spelled if scores else 0)
         text = prompt.text + completion.text if echo else completion.text
         return Choice(text, index, logprobs, completion.finish_reason)
 
@@ -211,6 +211,7 @@ class _Voice:
         self._index = index
         self._text = prompt.text if echo else ""
         self._tokens = list(scores)
+        self._n_echoed = prompt.n_spelled if scores else 0
         self._writer = None
         if prepared.params.logprobs is not None:
             self._writer = LogprobsWriter(prepared.model.tokenizer, 0 if echo else len(prompt.text))
@@ -222,7 +223,8 @@ class _Voice:
             self._tokens = tokens
             return None
         self._text, self._tokens = "", []
-        logprobs = self._writer.write(tokens) if self._writer else None
+        logprobs = self._writer.write(tokens, self._n_echoed) if self._writer else None
+        self._n_echoed = 0
         return CompletionChunk(text, self._index, logprobs, output.finish_reason)
 
 

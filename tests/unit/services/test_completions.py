@@ -109,6 +109,18 @@ def test_an_empty_prompt_is_the_beginning_of_a_text(serve: Serve):
     assert answer.usage.prompt_tokens == 1
 
 
+def test_an_end_token_that_the_prompt_spells_out_has_its_width(serve: Serve):
+    asked = request([97, 256, 98], echo=True, logprobs=0, max_tokens=1)
+    service = serve(lambda _: {256: 20.0})
+    (choice,) = create(service, asked).choices
+    assert choice.text == "a<|end|>b"
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens == ["a", "<|end|>", "b", "<|end|>"]
+    assert choice.logprobs.text_offset == [0, 1, 8, 9]
+    offsets = [offset for chunk in stream(service, asked) if chunk.logprobs for offset in chunk.logprobs.text_offset]
+    assert offsets == choice.logprobs.text_offset
+
+
 def test_echo_without_log_probabilities(serve: Serve):
     service = serve(parrot("hello"))
     assert create(service, request(echo=True)).choices[0].text == "hello"

@@ -45,6 +45,7 @@ bench: install ## Run the benchmarks, each against its peer
 docs: install ## Write the pages of docs/ that are made from the code
 	$(BIN)/python -m luthier.cli.reference docs
 	$(BIN)/python -m luthier.server.openapi docs/openapi.json
+	$(BIN)/python tests/contract/compatibility.py docs/compatibility.md
 
 weights: install ## Pull the weights of ada
 	$(BIN)/luthier pull ada

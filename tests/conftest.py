@@ -12,6 +12,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: each worker of py
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "contract(endpoint, field, verdict, how=''): what the test shows of a field of the API, for "
+        "docs/compatibility.md (tests/contract/compatibility.py)",
+    )
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings whose whole state lies under the test's own folder, whatever the environment says."""

@@ -10,6 +10,9 @@ class Tokenizer(Protocol):
     eos_id: int | None
     vocab_size: int
     start_ids: tuple[int, ...]  # what the base wants before every text, such as Gemma's <bos>; they have no bytes
+    special_ids: frozenset[int]  # tokens that steer, such as the ends of turns; no text of a user's means them
+
+    def __hash__(self) -> int: ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`, without any special token added: a text from its beginning is `start_ids` and these."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from luthier.completion.constraint import Constraint
 from luthier.completion.decoder import Decoder, load_decoder
 from luthier.completion.runner import Result, run
 from luthier.completion.scheduler import Scheduler, Step
@@ -104,6 +105,7 @@ class CompletionEngine:
         *,
         n: int = 1,
         keep_logprobs: bool = False,
+        constraint: Constraint | None = None,
     ) -> Handle:
         """Queue prompts to be continued. From any thread; returns at once.
 
@@ -115,13 +117,14 @@ class CompletionEngine:
                 which the last bears a finish reason; or `Failed`, after which nothing comes.
             n: continuations of each prompt.
             keep_logprobs: give log probabilities with the generated tokens although `params.logprobs` is None.
+            constraint: what each continuation may be; it ends once nothing may follow.
 
         Raises:
             RateLimitError: too many requests wait.
             InvalidRequestError: a prompt and its completion are larger than the whole cache.
             UnavailableError: the engine does not run.
         """
-        request = Request(weights, tuple(map(tuple, prompts)), params, on_output, n, keep_logprobs)
+        request = Request(weights, tuple(map(tuple, prompts)), params, on_output, n, keep_logprobs, constraint)
         self._check_size(request)
         with self._condition:
             if not self._running:
@@ -248,9 +251,13 @@ class CompletionEngine:
             return
         sequence.tokens.append(token.token_id)
         sequence.counts[token.token_id] += 1
-        ends = token.token_id == self._bases[sequence.base].tokenizer.eos_id
+        ends = token.token_id in (self._bases[sequence.base].tokenizer.eos_id, *request.params.stop_ids)
+        complete = False
+        if sequence.constraint and not ends:
+            sequence.constraint.accept(token.token_id)
+            complete = sequence.constraint.complete
         text = "" if ends else sequence.text.push(token.token_id)
-        if ends or sequence.text.stopped:
+        if ends or complete or sequence.text.stopped:
             self._finish(job, sequence, text, (token,), FinishReason.STOP)
         elif sequence.n_generated >= request.params.max_tokens:
             self._finish(job, sequence, text, (token,), FinishReason.LENGTH)

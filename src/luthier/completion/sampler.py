@@ -15,17 +15,19 @@ _NUCLEUS_GUESS = 1024  # most nuclei are smaller, and finding the largest few is
 def sample(logits: torch.Tensor, sequences: Sequence[Running]) -> list[int]:
     """The next token of each sequence.
 
-    A sequence's choice depends on its own logits, parameters and generator alone; one number is drawn for each token
-    that is not greedy.
+    A sequence's choice depends on its own logits, parameters, constraint and generator alone; one number is drawn for
+    each token that is not greedy.
 
     Args:
         logits: (N, V) float32, one row a sequence; not changed.
     """
     rows = logits
-    if any(_is_adjusted(sequence.params) for sequence in sequences):
+    if any(sequence.constraint or _is_adjusted(sequence.params) for sequence in sequences):
         rows = logits.clone()  # (N, V)
         for row, sequence in zip(rows, sequences, strict=True):
             adjust(row, sequence.params, sequence.counts)
+            if sequence.constraint:
+                sequence.constraint.restrict(row)
     chosen: list[int] = rows.argmax(dim=-1).tolist()
     for index, sequence in enumerate(sequences):
         if sequence.params.temperature >= _LEAST_TEMPERATURE:

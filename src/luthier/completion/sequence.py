@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from luthier.completion.constraint import Constraint
 from luthier.completion.stopping import TextStream
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
 from luthier.errors import LuthierError
@@ -76,6 +77,7 @@ class Request:
         n: continuations of each prompt.
         on_output: called from the engine's thread with each output.
         keep_logprobs: report log probabilities although `params.logprobs` is None (to rank continuations).
+        constraint: what the continuations may be, at their beginning; None for any text.
         cancelled: set by any thread; the engine looks at it between steps.
         started: whether something of it has run.
     """
@@ -86,6 +88,7 @@ class Request:
     on_output: Callable[[Output], None]
     n: int = 1
     keep_logprobs: bool = False
+    constraint: Constraint | None = None
     cancelled: bool = False
     started: bool = False
 
@@ -112,6 +115,7 @@ class Sequence:
         computed: how many of them went through the model.
         reserved: tokens of cache it may fill; 0 when one pass over the prompt answers it.
         source: the sibling whose cache holds this prompt, until the first pass copies from it.
+        constraint: what may follow; None for any text.
     """
 
     request: Request
@@ -124,6 +128,7 @@ class Sequence:
     reserved: int
     computed: int = 0
     source: "Sequence | None" = None
+    constraint: Constraint | None = None
     counts: Counter[int] = field(default_factory=Counter)
     id: int = field(default_factory=lambda: next(_ids))
 
@@ -176,6 +181,7 @@ def sequences(request: Request, tokenizer: Tokenizer, max_batch_tokens: int) -> 
                     text=TextStream(tokenizer, request.params.stop),
                     generator=random.Random(seed),
                     reserved=cache_tokens(request, prompt, max_batch_tokens),
+                    constraint=request.constraint.fork() if request.constraint else None,
                 )
             )
     return made

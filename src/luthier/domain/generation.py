@@ -20,6 +20,7 @@ class SamplingParams:
             logit -= count · frequency_penalty + (count > 0) · presence_penalty.
         logit_bias: token id → number added to its logit, -100 to 100.
         seed: two requests alike with one seed get one answer.
+        stop_ids: tokens that end the completion besides the tokenizer's end of text; no part of its text.
     """
 
     max_tokens: int = 16
@@ -32,11 +33,13 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     seed: int | None = None
+    stop_ids: frozenset[int] = frozenset()
 
 
 class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"  # of a chat
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ class HFTokenizer:
             raise WeightsError(f"{folder / 'tokenizer.json'} cannot be read as a tokenizer: {error}") from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._added = {id_: token.content for id_, token in self._tokenizer.get_added_tokens_decoder().items()}
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added = {id_: token.content for id_, token in added.items()}
+        self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self._byte_of = BYTE_LEVEL_ALPHABET if "ByteLevel" in _decoder_types(card.get("decoder")) else None
         self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
         self.eos_id = self._end_of_text(folder)

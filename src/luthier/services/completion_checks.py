@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from luthier.domain.generation import SamplingParams
 from luthier.errors import InvalidRequestError
 from luthier.services.models import ServedModel
+from luthier.services.sampling_checks import check_sampling, within
 from luthier.types import Tokenizer
 
 MAX_PROMPTS = 2048
-MAX_N = 128
 MAX_BEST_OF = 20
 MAX_LOGPROBS = 5
-MAX_STOPS = 4
 MAX_CHOICES = 4096  # that one request may have generated, all prompts together
-_MAX_DIGITS = 10  # of a token id; Python refuses to read numbers of thousands
 
 
 @dataclass(frozen=True)
@@ -66,15 +64,11 @@ def check(request: CompletionRequest, *, stream: bool) -> None:
         InvalidRequestError: naming the field.
     """
     params = request.params
-    _within(params.temperature, 0, 2, "temperature")
-    _within(params.top_p, 0, 1, "top_p")
-    _within(params.presence_penalty, -2, 2, "presence_penalty")
-    _within(params.frequency_penalty, -2, 2, "frequency_penalty")
+    check_sampling(params, request.n, request.logit_bias)
     if params.logprobs is not None:
-        _within(params.logprobs, 0, MAX_LOGPROBS, "logprobs")
-    _within(request.n, 1, MAX_N, "n")
+        within(params.logprobs, 0, MAX_LOGPROBS, "logprobs")
     if request.best_of is not None:
-        _within(request.best_of, 1, max(MAX_BEST_OF, request.n), "best_of")
+        within(request.best_of, 1, max(MAX_BEST_OF, request.n), "best_of")
     if request.n > request.n_generated:
         raise InvalidRequestError(
             "You requested that the server return more choices than it will generate (HINT: you must set 'n' "
@@ -95,12 +89,6 @@ def check(request: CompletionRequest, *, stream: bool) -> None:
             "'max_tokens' of 0 asks for nothing unless 'echo' is true. Set 'echo' to score the prompt.",
             param="max_tokens",
         )
-    if len(params.stop) > MAX_STOPS:
-        raise InvalidRequestError(f"{len(params.stop)} stop texts are more than the {MAX_STOPS} allowed.", param="stop")
-    if "" in params.stop:
-        raise InvalidRequestError("A stop text must not be empty.", param="stop")
-    for key, bias in request.logit_bias.items():
-        _within(bias, -100, 100, "logit_bias", f" for the token {key!r}")
     _check_prompts(request.prompts)
     choices = len(request.prompts) * request.n_generated
     if choices > MAX_CHOICES:
@@ -122,31 +110,6 @@ def check_suffix(request: CompletionRequest) -> None:
             "Leave it out.",
             param="suffix",
         )
-
-
-def bias_by_id(bias: Mapping[str, float], tokenizer: Tokenizer) -> dict[int, float]:
-    """The bias by token ids.
-
-    Raises:
-        InvalidRequestError: a key is no id of this tokenizer; the message lists the ids of that text.
-    """
-    by_id = {}
-    for key, value in bias.items():
-        if not (key.isascii() and key.isdecimal()):
-            ids = ", ".join(f"{id_} ({tokenizer.decode([id_])!r})" for id_ in tokenizer.encode(key))
-            raise InvalidRequestError(
-                f"Invalid key in 'logit_bias': {key!r}. Keys are token ids of the model's own tokenizer. "
-                f"There, this text is: {ids or 'no token at all'}.",
-                param="logit_bias",
-            )
-        if len(key.lstrip("0")) > _MAX_DIGITS or int(key) >= tokenizer.vocab_size:
-            raise InvalidRequestError(
-                f"Invalid key in 'logit_bias': {key[:_MAX_DIGITS]}. Maximum value is {tokenizer.vocab_size - 1}. "
-                "Token ids are the model's own; those of other tokenizers mean other texts.",
-                param="logit_bias",
-            )
-        by_id[int(key)] = value
-    return by_id
 
 
 def encode_prompts(request: CompletionRequest, model: ServedModel) -> list[Prompt]:
@@ -211,12 +174,3 @@ def _check_length(prompt: int, completion: int, context: int) -> None:
             param="prompt" if prompt > context else "max_tokens",
             code="context_length_exceeded",
         )
-
-
-def _within(value: float, low: float, high: float, param: str, whose: str = "") -> None:
-    if low <= value <= high:
-        return
-    bound = f"greater than the maximum of {high}" if value > high else f"less than the minimum of {low}"
-    if value != value:
-        bound = f"not a number from {low} to {high}"
-    raise InvalidRequestError(f"{value} is {bound} - '{param}'{whose}", param=param)

@@ -3,22 +3,23 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from luthier.completion.engine import CompletionEngine
 from luthier.completion.legacy import Logprobs, LogprobsWriter
-from luthier.completion.sequence import Failed, Generated, Output, Scored
+from luthier.completion.sequence import Generated
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
 from luthier.domain.names import new_id
 from luthier.services.completion_checks import (
     CompletionRequest,
     Prompt,
-    bias_by_id,
     check,
     check_suffix,
     encode_prompts,
 )
+from luthier.services.generation import Gathered, Run, Usage
 from luthier.services.models import ModelService, ServedModel
+from luthier.services.sampling_checks import bias_by_id
 
 __all__ = [
     "Choice",
@@ -30,18 +31,6 @@ __all__ = [
     "Logprobs",
     "Usage",
 ]
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens read and generated. `best_of` counts all that were generated, those not returned too."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @property
-    def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True)
@@ -101,6 +90,16 @@ class _Prepared:
     def prompt_tokens(self) -> int:
         return sum(len(prompt.token_ids) for prompt in self.prompts)
 
+    def run(self, engine: CompletionEngine) -> Run:
+        return Run(
+            engine,
+            self.model.weights,
+            [prompt.token_ids for prompt in self.prompts],
+            self.params,
+            n=self.n_generated,
+            keep_logprobs=self.n_generated > self.n,
+        )
+
 
 class CompletionService:
     """What `/v1/completions` does.
@@ -124,11 +123,8 @@ class CompletionService:
             UnavailableError: the weights cannot be had now, or the server is stopping.
         """
         prepared = await asyncio.to_thread(self._prepare, request, stream=False)
-        created, run = int(time.time()), _Run(self._engine, prepared)
-        gathered: dict[tuple[int, int], _Completion] = {}
-        async for output in run:
-            if isinstance(output, Generated):
-                gathered.setdefault((output.prompt, output.choice), _Completion()).add(output)
+        created, run = int(time.time()), prepared.run(self._engine)
+        gathered = await run.gather()
         choices = [
             self._choice(prepared, at * prepared.n + place, at, completion, run.scores.get(at, ()))
             for at in range(len(prepared.prompts))
@@ -140,7 +136,7 @@ class CompletionService:
     async def stream(self, request: CompletionRequest) -> "CompletionStream":
         """Start to answer a request piece by piece. Raises as `create`, before the first piece."""
         prepared = await asyncio.to_thread(self._prepare, request, stream=True)
-        return CompletionStream(request.model, prepared, _Run(self._engine, prepared))
+        return CompletionStream(request.model, prepared, prepared.run(self._engine))
 
     def _prepare(self, request: CompletionRequest, *, stream: bool) -> _Prepared:
         check(request, stream=stream)
@@ -154,7 +150,7 @@ class CompletionService:
         prepared: _Prepared,
         index: int,
         prompt_at: int,
-        completion: "_Completion",
+        completion: Gathered,
         scores: tuple[TokenLogprob, ...],
     ) -> Choice:
         prompt, echo = prepared.prompts[prompt_at], prepared.params.echo
@@ -173,7 +169,7 @@ class CompletionStream:
         usage: tokens so far; final after the last chunk.
     """
 
-    def __init__(self, model: str, prepared: _Prepared, run: "_Run") -> None:
+    def __init__(self, model: str, prepared: _Prepared, run: Run) -> None:
         self.id = new_id("cmpl-")
         self.created = int(time.time())
         self.model = model
@@ -228,69 +224,7 @@ class _Voice:
         return CompletionChunk(text, self._index, logprobs, output.finish_reason)
 
 
-@dataclass
-class _Completion:
-    """What one sequence generated."""
-
-    text: str = ""
-    tokens: list[TokenLogprob] = field(default_factory=list)
-    finish_reason: FinishReason = FinishReason.LENGTH
-
-    def add(self, output: Generated) -> None:
-        self.text += output.text
-        self.tokens += output.tokens
-        self.finish_reason = output.finish_reason or self.finish_reason
-
-    @property
-    def mean_logprob(self) -> float:
-        return sum(token.logprob or 0.0 for token in self.tokens) / max(len(self.tokens), 1)
-
-
-class _Run:
-    """A request in the engine, as an asynchronous iterator of outputs for the event loop that made it.
-
-    Attributes:
-        scores: log probabilities of each prompt's tokens, as far as they came.
-    """
-
-    def __init__(self, engine: CompletionEngine, prepared: _Prepared) -> None:
-        loop = asyncio.get_running_loop()
-        self._queue: asyncio.Queue[Output] = asyncio.Queue()
-        self._unfinished = len(prepared.prompts) * prepared.n_generated
-        self.scores: dict[int, tuple[TokenLogprob, ...]] = {}
-        self._handle = engine.submit(
-            prepared.model.weights,
-            [prompt.token_ids for prompt in prepared.prompts],
-            prepared.params,
-            lambda output: _hand_over(loop, self._queue, output),
-            n=prepared.n_generated,
-            keep_logprobs=prepared.n_generated > prepared.n,
-        )
-
-    def cancel(self) -> None:
-        self._handle.cancel()
-
-    async def __aiter__(self) -> AsyncIterator[Output]:
-        try:
-            while self._unfinished:
-                output = await self._queue.get()
-                if isinstance(output, Failed):
-                    raise output.error
-                if isinstance(output, Scored):
-                    self.scores[output.prompt] = output.tokens
-                elif output.finish_reason is not None:
-                    self._unfinished -= 1
-                yield output
-        finally:
-            self.cancel()
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, queue: "asyncio.Queue[Output]", output: Output) -> None:
-    """From the engine's thread to the caller's event loop."""
-    loop.call_soon_threadsafe(queue.put_nowait, output)
-
-
-def _best(gathered: dict[tuple[int, int], _Completion], prepared: _Prepared, prompt: int) -> list[_Completion]:
+def _best(gathered: dict[tuple[int, int], Gathered], prepared: _Prepared, prompt: int) -> list[Gathered]:
     """The completions of a prompt that are returned: all, or the likeliest for each token, the best first."""
     made = [gathered[prompt, choice] for choice in range(prepared.n_generated)]
     if prepared.n_generated > prepared.n:

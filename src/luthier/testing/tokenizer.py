@@ -14,6 +14,7 @@ class ByteTokenizer:
     eos_id: int | None = 256
     vocab_size = 257
     start_ids: tuple[int, ...] = ()
+    special_ids = frozenset({256})
 
     def encode(self, text: str) -> list[int]:
         """The UTF-8 bytes of `text`; the end of text, spelled out, is its one token."""

@@ -10,7 +10,7 @@ from starlette.datastructures import State
 from luthier.domain.job import Event, Status
 from luthier.domain.page import Page
 from luthier.errors import UnavailableError
-from luthier.server.openai.fine_tunes import _follow
+from luthier.server.following import follow
 
 
 class Scripted:
@@ -36,19 +36,19 @@ def _state(job: Scripted, *, stopping: bool) -> State:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.server.openai.fine_tunes._POLL_SECONDS", 0)
+    monkeypatch.setattr("luthier.server.following._POLL_SECONDS", 0)
 
 
 def test_each_event_comes_once_and_the_end_with_the_job() -> None:
     async def read() -> list[str]:
-        return [item["message"] async for item in _follow(_state(Scripted(3), stopping=False), "ft-1")]
+        return [item["message"] async for item in follow(_state(Scripted(3), stopping=False), "ft-1")]
 
     assert asyncio.run(read()) == ["event 0", "event 1", "event 2"]
 
 
 def test_a_stopping_server_says_so() -> None:
     async def read() -> list[str]:
-        return [item["message"] async for item in _follow(_state(Scripted(3), stopping=True), "ft-1")]
+        return [item["message"] async for item in follow(_state(Scripted(3), stopping=True), "ft-1")]
 
     with pytest.raises(UnavailableError, match="goes on when it is back"):
         asyncio.run(read())

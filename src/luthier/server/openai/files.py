@@ -1,62 +1,23 @@
 """/v1/files"""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 from starlette.requests import Request
 
-from luthier.domain.file import Purpose
-from luthier.errors import InvalidRequestError, UnknownFieldError
 from luthier.server.dependencies import ServicesOf, SettingsOf
-from luthier.server.multipart import receive_form
+from luthier.server.uploading import FORM, receive_upload
 from luthier.server.wire.base import CursorPage, Deleted
 from luthier.server.wire.files import FileObject
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
-_CHUNK_BYTES = 1 << 20
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["purpose", "file"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "purpose": {"type": "string", "const": Purpose.FINE_TUNE.value},
-                        "file": {"type": "string", "format": "binary"},
-                    },
-                }
-            }
-        },
-    }
-}
 
-
-@router.post("", openapi_extra=_FORM)
+@router.post("", openapi_extra=FORM)
 async def upload_file(request: Request, services: ServicesOf, settings: SettingsOf) -> FileObject:
     """Upload a file. It is checked at once: `status` and `status_details` say what is wrong with it."""
-    async with receive_form(request, settings.home / "uploads", settings.max_file_bytes) as form:
-        for name in (*form.fields, *([form.file_field] if form.filename is not None else [])):
-            if name not in ("purpose", "file"):
-                raise UnknownFieldError(name, ("purpose", "file"), "The upload of a file")
-        if not form.fields.get("purpose"):
-            raise InvalidRequestError("You must provide the parameter 'purpose'.", param="purpose")
-        if form.filename is None or form.file_field != "file":
-            raise InvalidRequestError("You must provide the parameter 'file', with a file name.", param="file")
-        create = partial(services.files.create, form.filename, form.fields["purpose"], _chunks(form.file))
-        return FileObject.of(await to_thread.run_sync(create))
-
-
-def _chunks(file: IO[bytes]) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK_BYTES):
-        yield chunk
+    return FileObject.of(await receive_upload(request, services.files, settings))
 
 
 @router.get("")

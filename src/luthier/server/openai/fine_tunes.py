@@ -1,29 +1,22 @@
 """/v1/fine-tunes: the first fine-tuning API."""
 
-from collections.abc import AsyncGenerator
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio
-from anyio import to_thread
 from fastapi import APIRouter, Query
-from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import Response
 
 from luthier.domain.job import Dialect, Job
-from luthier.errors import UnavailableError
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.following import follow
 from luthier.server.sse import event_stream
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTune, FineTuneEvent, FineTuneWithEvents
 from luthier.server.wiring import Services
-from luthier.services.fine_tunes import CreateFineTune, FineTuneService
+from luthier.services.fine_tunes import CreateFineTune
 
 router = APIRouter(prefix="/v1/fine-tunes", tags=["Fine-tunes"], route_class=JsonRoute)
-
-_POLL_SECONDS = 0.25  # between two looks for new events
 
 
 @router.post("")
@@ -79,29 +72,8 @@ def list_fine_tune_events(
     """All events, oldest first; with `stream=true` as server-sent events that go on until `data: [DONE]`."""
     page = services.fine_tunes.events(fine_tune_id)
     if stream:
-        return event_stream(_follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
+        return event_stream(follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
     return Listing(data=[FineTuneEvent.of(event) for event in page.items])
-
-
-async def _follow(app: State, job_id: str) -> AsyncGenerator[dict[str, Any], None]:
-    """Every event, past ones first, until the job is over.
-
-    Raises:
-        UnavailableError: the server stops before.
-    """
-    fine_tunes: FineTuneService = app.services.fine_tunes
-    after: str | None = None
-    while True:
-        job = await to_thread.run_sync(fine_tunes.get, job_id)  # before its events: none of a finished job is missed
-        told = await to_thread.run_sync(partial(fine_tunes.events, job_id, after=after))
-        for event in told.items:
-            yield FineTuneEvent.of(event).model_dump()
-            after = event.id
-        if job.status.is_final:
-            return
-        if app.stopping:
-            raise UnavailableError("The server stops. The fine-tune goes on when it is back; follow it again then.")
-        await anyio.sleep(_POLL_SECONDS)
 
 
 def _with_events(services: Services, job: Job) -> FineTuneWithEvents:

@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 from luthier.completion.adapters import Adapters
 from luthier.completion.kv_cache import KVCache
 from luthier.completion.scheduler import Piece
+from luthier.completion.sequence import Sequence as Running
 from luthier.modeling.loader import BaseModel, compute_dtype, load_base
 from luthier.modeling.lora import LoraModel
 from luthier.types import Tokenizer
@@ -30,8 +31,8 @@ class Decoder(Protocol):
         """Logits of some rows of what `forward` returned: (N, hidden) → (N, V) float32."""
         ...
 
-    def release(self, sequence_id: int) -> None:
-        """Forget what is kept of a sequence."""
+    def release(self, sequence_id: int, heir: Running | None = None) -> None:
+        """Forget what is kept of a sequence, or leave it to a sibling, which goes on after its `computed` tokens."""
         ...
 
     def acquire_adapter(self, folder: Path) -> None:
@@ -80,8 +81,8 @@ class TransformerDecoder:
         """See `Decoder.head`."""
         return linear(hidden.float(), self._head)
 
-    def release(self, sequence_id: int) -> None:
-        self._cache.release(sequence_id)
+    def release(self, sequence_id: int, heir: Running | None = None) -> None:
+        self._cache.release(sequence_id, heir)
 
     def acquire_adapter(self, folder: Path) -> None:
         self._adapters.acquire(folder)

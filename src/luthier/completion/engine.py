@@ -9,7 +9,7 @@ A base is loaded when the first request names it and shared by all that follow; 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -267,33 +267,39 @@ class CompletionEngine:
     def _finish(
         self, job: _Job, sequence: Running, text: str, tokens: tuple[TokenLogprob, ...], reason: FinishReason
     ) -> None:
-        self._remove(job, [sequence])
+        heir = self._scheduler.finish(sequence)
+        self._bases[sequence.base].release(sequence.id, heir)
+        job.unfinished.remove(sequence)
+        if not job.unfinished:
+            self._forget(job)
         text += sequence.text.finish()
         self._report(job.request, Generated(sequence.prompt, sequence.choice, text, tokens, reason))
 
     def _fail(self, job: _Job, error: LuthierError) -> None:
-        self._remove(job, list(job.unfinished))
+        self._drop(job)
         self._report(job.request, Failed(error))
 
     def _drop_cancelled(self) -> None:
         for job in [job for job in self._jobs.values() if job.request.cancelled]:
-            self._remove(job, list(job.unfinished))
+            self._drop(job)
 
-    def _remove(self, job: _Job, finished: Iterable[Running]) -> None:
-        """Forget sequences, and the request with its hold on the weights when none is left."""
-        request = job.request
-        decoder = self._bases[request.weights.base]
-        for sequence in finished:
-            self._scheduler.remove(sequence)
+    def _drop(self, job: _Job) -> None:
+        """Stop working on a request, unfinished as it is."""
+        decoder = self._bases[job.request.weights.base]
+        self._scheduler.drop(job.unfinished)
+        for sequence in job.unfinished:
             decoder.release(sequence.id)
-            job.unfinished.discard(sequence)
-        if not job.unfinished:
-            del self._jobs[request]
-            if not request.started:
-                self._started(1)
-            if request.weights.adapter is not None:
-                decoder.release_adapter(request.weights.adapter)
-            self._bases.release(request.weights.base)
+        self._forget(job)
+
+    def _forget(self, job: _Job) -> None:
+        """Let go of a request's weights; nothing of it runs any more."""
+        request = job.request
+        del self._jobs[request]
+        if not request.started:
+            self._started(1)
+        if request.weights.adapter is not None:
+            self._bases[request.weights.base].release_adapter(request.weights.adapter)
+        self._bases.release(request.weights.base)
 
     def _started(self, count: int) -> None:
         with self._condition:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from luthier.completion.scheduler import Piece
+from luthier.completion.sequence import Sequence as Running
 from luthier.errors import WeightsError
 from luthier.testing import ByteTokenizer
 from luthier.types import Tokenizer
@@ -66,8 +67,10 @@ class FakeDecoder:
                 logits[row, token] = logit
         return logits
 
-    def release(self, sequence_id: int) -> None:
-        self.kept.pop(sequence_id, None)
+    def release(self, sequence_id: int, heir: Running | None = None) -> None:
+        seen = self.kept.pop(sequence_id, None)
+        if heir is not None and seen is not None:
+            self.kept[heir.id] = seen[: heir.computed]
 
     def acquire_adapter(self, folder: Path) -> None:
         if folder in self._missing:

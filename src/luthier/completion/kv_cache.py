@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.completion.scheduler import Piece
+from luthier.completion.sequence import Sequence as Running
 from luthier.modeling.attention import causal_attention
 
 
@@ -52,8 +53,11 @@ class KVCache:
             buffers.append(self._buffers.get(sequence.id))
         return CachedAttention(pieces, buffers)
 
-    def release(self, sequence_id: int) -> None:
-        self._buffers.pop(sequence_id, None)
+    def release(self, sequence_id: int, heir: Running | None = None) -> None:
+        """Drop the buffers of a sequence, or give them to a sibling, which overwrites what is not its own."""
+        buffers = self._buffers.pop(sequence_id, None)
+        if heir is not None and buffers is not None:
+            self._buffers[heir.id] = buffers
 
     def _copy(self, source: int, target: int, length: int) -> None:
         given, taken = self._buffers[source], self._buffers[target]

@@ -7,10 +7,14 @@ them. Bases take turns.
 
 Cache is promised when a sequence is admitted, for all that it may come to. So a running sequence never has to be
 thrown out, and memory has a bound.
+
+A prompt is read once, however many continuations of it are asked for: the first one reads it and the others copy its
+keys and values, or take over the cache of one that is finished.
 """
 
-from collections import deque
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.completion.sequence import Sequence
@@ -43,6 +47,23 @@ class Step:
     pieces: list[Piece]
 
 
+@dataclass
+class _Family:
+    """The continuations of one prompt.
+
+    Args:
+        reader: whose cache holds the prompt once it has been read.
+        running: those that are admitted.
+        waiting: the reader's siblings that are not.
+        read: whether the prompt has been read; those that wait for it are in the queue since then.
+    """
+
+    reader: Sequence
+    running: dict[Sequence, None] = field(default_factory=dict)
+    waiting: dict[Sequence, None] = field(default_factory=dict)
+    read: bool = False
+
+
 class Scheduler:
     """The queue and the running sequences.
 
@@ -54,23 +75,49 @@ class Scheduler:
     def __init__(self, *, max_batch_tokens: int, cache_tokens: int) -> None:
         self.max_batch_tokens = max_batch_tokens
         self.free_tokens = cache_tokens
-        self.waiting: deque[Sequence] = deque()
-        self.running: list[Sequence] = []
+        self.running: dict[Sequence, None] = {}
+        self._queue: OrderedDict[Sequence, None] = OrderedDict()
+        self._families: dict[tuple[int, int], _Family] = {}
         self._turns: deque[Path] = deque()  # bases, the one whose turn it is first
 
     def add(self, sequence: Sequence) -> None:
-        self.waiting.append(sequence)
+        """Queue a sequence. Siblings are added before the next step."""
+        if family := self._families.get(_key(sequence)):
+            family.waiting[sequence] = None
+        else:
+            self._families[_key(sequence)] = _Family(sequence)
+            self._queue[sequence] = None
         if sequence.base not in self._turns:
             self._turns.append(sequence.base)
 
-    def remove(self, sequence: Sequence) -> bool:
-        """Forget a sequence and take its promised cache back. Returns whether it was running."""
-        if sequence in self.running:
-            self.running.remove(sequence)
-            self.free_tokens += sequence.reserved
-            return True
-        self.waiting.remove(sequence)
-        return False
+    def finish(self, sequence: Sequence) -> Sequence | None:
+        """Forget a running sequence that has all its tokens, and take its promised cache back.
+
+        Returns:
+            None; or the sibling that runs from now on in the cache of this one, lest the prompt in it be lost.
+        """
+        family = self._families[_key(sequence)]
+        del self.running[sequence], family.running[sequence]
+        self.free_tokens += sequence.reserved
+        heir = None
+        if not family.running and family.waiting:
+            heir = next(iter(family.waiting))
+            del self._queue[heir]
+            self._run(heir, family)
+        if sequence is family.reader and family.running:
+            family.reader = next(iter(family.running))
+        if not family.running:
+            del self._families[_key(sequence)]
+        return heir
+
+    def drop(self, sequences: Iterable[Sequence]) -> None:
+        """Forget all that is left of a request, and take its promised cache back."""
+        for sequence in sequences:
+            if sequence in self.running:
+                del self.running[sequence]
+                self.free_tokens += sequence.reserved
+            self._queue.pop(sequence, None)
+            self._families.pop(_key(sequence), None)
 
     def next_step(self) -> Step | None:
         """Admit who fits, and plan a pass. None when there is nothing to do. Marks the planned tokens as computed."""
@@ -82,31 +129,28 @@ class Scheduler:
             if pieces:
                 pieces.sort(key=lambda piece: str(piece.sequence.request.weights.adapter or ""))
                 return Step(base, pieces)
-            if not any(sequence.base == base for sequence in self.waiting):
+            if not any(sequence.base == base for sequence in self._queue):
                 self._turns.remove(base)
         return None
 
     def _admit(self) -> None:
         """Move sequences from the queue to the running ones.
 
-        The first one that finds no cache ends the round, lest a large one wait for ever behind small ones. Siblings
-        wait for the first of them to have read the prompt, then copy its cache.
+        The first one that finds no cache ends the round, lest a large one wait for ever behind small ones.
         """
-        siblings: dict[tuple[int, int], Sequence] = {}
-        for sequence in self.running:
-            siblings.setdefault(_family(sequence), sequence)
-        passed_over: deque[Sequence] = deque()
-        while self.waiting and self.waiting[0].reserved <= self.free_tokens:
-            sequence = self.waiting.popleft()
-            sibling = siblings.setdefault(_family(sequence), sequence)
-            if sibling is not sequence:
-                if sibling.computed < sibling.n_prompt:
-                    passed_over.append(sequence)
-                    continue
-                sequence.source, sequence.computed = sibling, sequence.n_prompt - 1
-            self.free_tokens -= sequence.reserved
-            self.running.append(sequence)
-        self.waiting.extendleft(reversed(passed_over))
+        while self._queue and (sequence := next(iter(self._queue))).reserved <= self.free_tokens:
+            del self._queue[sequence]
+            family = self._families[_key(sequence)]
+            if sequence is not family.reader:
+                sequence.source = family.reader
+            self._run(sequence, family)
+
+    def _run(self, sequence: Sequence, family: _Family) -> None:
+        self.free_tokens -= sequence.reserved
+        self.running[sequence] = family.running[sequence] = None
+        if sequence is not family.reader:
+            del family.waiting[sequence]
+            sequence.computed = sequence.n_prompt - 1  # the rest of the prompt is in the reader's cache
 
     def _pieces(self, sequences: list[Sequence]) -> list[Piece]:
         pieces = []
@@ -122,8 +166,15 @@ class Scheduler:
             start, sequence.computed = sequence.computed, sequence.computed + remaining
             pieces.append(Piece(sequence, start, sequence.computed, sequence.source))
             sequence.source = None
+            family = self._families[_key(sequence)]
+            if not family.read and sequence.computed >= sequence.n_prompt:
+                family.read = True
+                for sibling in reversed(family.waiting):  # to the front of the queue
+                    self._queue[sibling] = None
+                    self._queue.move_to_end(sibling, last=False)
         return pieces
 
 
-def _family(sequence: Sequence) -> tuple[int, int]:
+def _key(sequence: Sequence) -> tuple[int, int]:
+    """Of its family."""
     return id(sequence.request), sequence.prompt

@@ -117,6 +117,22 @@ def test_siblings_copy_the_cache(small_steps: CompletionEngine):
     assert got.tokens(0, 0) == got.tokens(0, 1) == got.tokens(0, 2) == alone.tokens(0)
 
 
+def test_a_sibling_that_takes_over_a_cache_gives_the_same_text(
+    settings: Settings, decoder: TransformerDecoder, reference: Any
+):
+    prompt = PROMPTS[0]
+    room = len(prompt.encode()) + 7  # for one of them at a time
+    engine = CompletionEngine(settings.model_copy(update={"kv_cache_tokens": room}), lambda _: decoder)
+    engine.start()
+    try:
+        got = Gathered(engine, [(Weights(Path("tiny")), prompt)], SamplingParams(8, temperature=0), n=3)
+    finally:
+        engine.stop()
+    expected = greedy(reference, prompt, 8)
+    expected = expected[: expected.index(256) + 1 if 256 in expected else None]
+    assert [got.tokens(0, choice) for choice in range(3)] == [expected] * 3
+
+
 def test_adapters_in_one_batch_equal_each_alone(tiny_base: Path, tmp_path: Path, small_steps: CompletionEngine):
     folders = [None, *(make_adapter(tiny_base, tmp_path / str(seed), seed) for seed in (1, 2))]
     params = SamplingParams(6, temperature=0)

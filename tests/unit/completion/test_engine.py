@@ -133,6 +133,26 @@ def test_siblings_share_the_reading_of_the_prompt(start: Start):
     assert len({tuple(caller.tokens(choice=choice)) for choice in range(3)}) == 3
 
 
+@pytest.mark.parametrize("cache", [1000, 110, 50])
+def test_siblings_of_one_token_share_the_reading_of_the_prompt(start: Start, cache: int):
+    """Each runs on in the cache of one before it, however few of them find room together."""
+    decoder = FakeDecoder()
+    engine = start(decoder, kv_cache_tokens=cache)
+    caller = ask(engine, "p" * 50, params=SamplingParams(1, seed=1), n=8).wait()
+    assert sum(map(sum, decoder.steps)) == 50 + 7
+    assert decoder.kept == {}
+    assert len({tuple(caller.tokens(choice=choice)) for choice in range(8)}) > 1
+
+
+def test_siblings_that_find_no_room_beside_the_first_share_its_reading(start: Start):
+    decoder = FakeDecoder()
+    params = SamplingParams(4, seed=1)
+    crowded = ask(start(decoder, kv_cache_tokens=60), "p" * 50, params=params, n=3).wait()
+    assert sum(map(sum, decoder.steps)) == 50 + 2 + 3 * 3
+    roomy = ask(start(FakeDecoder()), "p" * 50, params=params, n=3).wait()
+    assert [crowded.tokens(choice=n) for n in range(3)] == [roomy.tokens(choice=n) for n in range(3)]
+
+
 def test_a_seed_gives_one_text_alone_or_among_others(start: Start):
     engine = start(FakeDecoder(), max_batch_tokens=64)
     params = SamplingParams(12, seed=7)

@@ -67,7 +67,7 @@ def test_cache_is_promised_and_given_back():
     made = scheduler(first, second, cache=15)
     assert advance(made) == [(first, 0, 6)]
     assert advance(made) == [(first, 6, 7)]
-    assert made.remove(first)
+    assert made.finish(first) is None
     assert made.free_tokens == 15
     assert advance(made) == [(second, 0, 6)]
 
@@ -76,7 +76,7 @@ def test_a_large_sequence_is_not_overtaken_by_small_ones_for_ever():
     small, large, later = make(2)[0], make(9)[0], make(2)[0]
     made = scheduler(small, large, later, cache=14)
     assert advance(made) == [(small, 0, 2)]
-    made.remove(small)
+    made.finish(small)
     assert advance(made) == [(large, 0, 9)]
 
 
@@ -100,12 +100,40 @@ def test_siblings_wait_for_the_prompt_and_copy_it():
     assert pieces[first].source is None
 
 
-def test_a_sibling_whose_family_is_gone_reads_the_prompt_itself():
-    first, second = make(4, n=2)
-    made = scheduler(first, second, cache=8)
+def test_a_sibling_for_which_there_was_no_room_takes_over_the_cache_with_the_prompt():
+    first, second, third = make(4, n=3)
+    made = scheduler(first, second, third, cache=8)
     advance(made)
-    made.remove(first)
-    assert advance(made) == [(second, 0, 4)]
+    assert made.finish(first) is second
+    assert made.free_tokens == 0
+    assert advance(made) == [(second, 3, 4)]
+    assert made.finish(second) is third
+    assert advance(made) == [(third, 3, 4)]
+    assert made.finish(third) is None
+    assert made.free_tokens == 8
+    assert made.next_step() is None
+
+
+def test_a_sibling_copies_from_one_that_still_runs():
+    first, second, third = make(4, n=3)
+    made = scheduler(first, second, third, cache=16)
+    advance(made)
+    assert advance(made) == [(first, 4, 5), (second, 3, 4)]
+    assert made.finish(first) is None  # second has the prompt too
+    step = made.next_step()
+    assert step is not None
+    assert [(piece.sequence, piece.start, piece.source) for piece in step.pieces] == [
+        (second, 4, None),
+        (third, 3, second),
+    ]
+
+
+def test_siblings_come_before_what_waits_behind_them():
+    first, second = make(4, n=2)
+    late = make(8)
+    made = scheduler(first, second, *late, cache=16)
+    advance(made)
+    assert [sequence for sequence, _, _ in advance(made)] == [first, second]
 
 
 def test_bases_take_turns_and_adapters_stand_together():
@@ -123,12 +151,36 @@ def test_bases_take_turns_and_adapters_stand_together():
     assert bases(made.next_step()) == ("ada", [two, one, three])
     assert bases(made.next_step()) == ("babbage", [other])
     assert bases(made.next_step())[0] == "ada"
-    made.remove(other)
+    made.finish(other)
     assert bases(made.next_step())[0] == "ada"
 
 
-def test_removing_a_waiting_sequence():
-    first, second = make(6, 6)
-    made = scheduler(first, second)
-    assert not made.remove(second)
-    assert advance(made) == [(first, 0, 6)]
+def test_dropping_a_request_takes_all_of_it_out_and_its_cache_back():
+    dropped = make(4, 4, 4, n=2)
+    (other,) = make(6)
+    made = scheduler(*dropped, other, cache=20)
+    advance(made)
+    made.drop(dropped)
+    assert made.free_tokens == 20
+    assert advance(made) == [(other, 0, 6)]
+
+
+def test_dropping_a_huge_request_takes_time_in_proportion_to_it():
+    comparisons = 0
+
+    class Counted(Sequence):
+        def __eq__(self, other: object) -> bool:
+            nonlocal comparisons
+            comparisons += 1
+            return self is other
+
+        __hash__ = object.__hash__
+
+    huge = make(*[1] * 2000, n=2, max_tokens=5)
+    for sequence in huge:
+        sequence.__class__ = Counted
+    made = scheduler(*huge, cache=1000)
+    made.next_step()
+    made.drop(huge)
+    assert made.next_step() is None
+    assert comparisons < 2 * len(huge)

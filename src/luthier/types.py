@@ -8,7 +8,7 @@ class Tokenizer(Protocol):
     """What the house asks of a tokenizer. `modeling.tokenizer` has the real one, `luthier.testing` a fake of bytes."""
 
     eos_id: int | None
-    vocab_size: int
+    vocab_size: int  # ids below it may go through the model; `encode` may give others, if the model lacks added tokens
     start_ids: tuple[int, ...]  # what the base wants before every text, such as Gemma's <bos>; they have no bytes
     special_ids: frozenset[int]  # tokens that steer, such as the ends of turns; no text of a user's means them
 

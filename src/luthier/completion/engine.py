@@ -6,6 +6,7 @@
 A base is loaded when the first request names it and shared by all that follow; adapters come on top of it.
 """
 
+import itertools
 import logging
 import threading
 from collections import deque
@@ -199,6 +200,7 @@ class CompletionEngine:
         try:
             decoder = self._bases.acquire(weights.base)
             try:
+                _check_ids(request, decoder.tokenizer.vocab_size)
                 if weights.adapter is not None:
                     decoder.acquire_adapter(weights.adapter)
             except BaseException:
@@ -314,6 +316,16 @@ class CompletionEngine:
         except Exception:  # the boundary to the caller: its failure is not ours
             _log.exception("The receiver of a completion failed; the completion is cancelled.")
             request.cancelled = True
+
+
+def _check_ids(request: Request, vocab_size: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: an id that the model has no vector for, which would fail the step of all.
+    """
+    last = max(itertools.chain(*request.prompts, request.params.logit_bias))
+    if last >= vocab_size:
+        raise InvalidRequestError(f"Token {last} is none of this model's, whose ids go from 0 to {vocab_size - 1}.")
 
 
 def _stopping() -> UnavailableError:

@@ -51,7 +51,8 @@ def read_examples(path: Path, tokenizer: Tokenizer, max_tokens: int) -> list[Enc
         max_tokens: longest example allowed, prompt and completion together.
 
     Raises:
-        DataError: a line that is no example or is longer than `max_tokens`, or no example at all.
+        DataError: a line that is no example, is longer than `max_tokens` or holds a token that the model lacks, or no
+            example at all.
     """
     encoded = list(_iterate(path, tokenizer, max_tokens))
     if not encoded:
@@ -67,6 +68,11 @@ def _iterate(path: Path, tokenizer: Tokenizer, max_tokens: int) -> Iterator[Enco
             example = encode_example(parse_example(raw), tokenizer)
         except DataError as error:
             raise DataError(f"{path.name}, line {number}: {error.message}") from None
+        if lacking := [id_ for id_ in example.input_ids if id_ >= tokenizer.vocab_size]:
+            raise DataError(
+                f"{path.name}, line {number}: it holds {tokenizer.decode(lacking[:1])!r}, a token of the model's "
+                "tokenizer that the model itself was not made for. Leave it out."
+            )
         if len(example.input_ids) > max_tokens:
             raise DataError(
                 f"{path.name}, line {number}: the example has {len(example.input_ids):,} tokens; the model takes "

@@ -46,7 +46,8 @@ class HFTokenizer:
         self._added = {id_: token.content for id_, token in added.items()}
         self.special_ids = frozenset(id_ for id_, token in added.items() if token.special)
         self._byte_of = BYTE_LEVEL_ALPHABET if "ByteLevel" in _decoder_types(card.get("decoder")) else None
-        self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        tokens = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+        self.vocab_size = min(tokens, _embedding_rows(folder) or tokens)
         self.eos_id = self._end_of_text(folder)
         around = self._tokenizer.encode("", add_special_tokens=True).ids  # what the tokenizer puts around a text
         self.start_ids: tuple[int, ...] = tuple(id_ for id_ in around[:1] if id_ != self.eos_id)
@@ -97,6 +98,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise WeightsError(f"{path} is not JSON: {error}") from None
     return content
+
+
+def _embedding_rows(folder: Path) -> int | None:
+    """How many tokens the model beside the tokenizer has vectors for; None when there is no model."""
+    config = _read_json(folder / "config.json")
+    rows: int | None = config.get("text_config", config).get("vocab_size")
+    return rows
 
 
 def _parts(component: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:

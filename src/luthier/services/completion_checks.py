@@ -116,19 +116,38 @@ def encode_prompts(request: CompletionRequest, model: ServedModel) -> list[Promp
     """Tokenize the prompts and check their lengths.
 
     Raises:
-        InvalidRequestError: a token id that the tokenizer does not have, or more tokens than the model's context.
+        InvalidRequestError: a token that the model does not have, or more tokens than the model's context.
     """
     encoded = []
     for at, prompt in enumerate(request.prompts):
         where = f" of prompt {at}" if len(request.prompts) > 1 else " of the prompt"
         if isinstance(prompt, str):
             item = _encode_text(prompt, model)
+            check_encoded(item.token_ids, model.tokenizer, where)
         else:
             _check_ids(prompt, model.tokenizer, where)
             item = Prompt(prompt, model.tokenizer.decode(prompt))
         _check_length(len(item.token_ids), request.params.max_tokens, model.context_length)
         encoded.append(item)
     return encoded
+
+
+def check_encoded(ids: Sequence[int], tokenizer: Tokenizer, where: str, param: str = "prompt") -> None:
+    """
+    Args:
+        ids: what `tokenizer` made of a text.
+        where: in which text of the request, such as " of the prompt".
+
+    Raises:
+        InvalidRequestError: the text spells a token out that the tokenizer has and the model lacks.
+    """
+    for id_ in ids:
+        if id_ >= tokenizer.vocab_size:
+            raise InvalidRequestError(
+                f"The text{where} holds {tokenizer.decode([id_])!r}, a token ({id_}) of the model's tokenizer that the "
+                f"model itself was not made for: it has tokens 0 to {tokenizer.vocab_size - 1}. Leave it out.",
+                param=param,
+            )
 
 
 def _encode_text(text: str, model: ServedModel) -> Prompt:

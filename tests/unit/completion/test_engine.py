@@ -231,6 +231,16 @@ def test_a_broken_adapter_fails_its_request_alone(start: Start):
     assert other.wait().text() == "b"
 
 
+@pytest.mark.parametrize(("prompt", "bias"), [([97, 257], {}), ([97], {257: 1.0})])
+def test_an_unknown_token_fails_its_request_alone(start: Start, prompt: list[int], bias: dict[int, float]):
+    engine = start(FakeDecoder(parrot("ab")))
+    lost = Caller(1)
+    engine.submit(Weights(ADA), [prompt], SamplingParams(logit_bias=bias), lost)
+    other = ask(engine, "a")
+    assert lost.wait().error().status == 400
+    assert other.wait().text() == "b"
+
+
 def test_a_base_that_cannot_be_loaded(start: Start):
     def fail(_: Path) -> Decoder:
         raise MemoryError

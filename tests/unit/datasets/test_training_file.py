@@ -142,6 +142,17 @@ def test_too_long_an_example_names_its_line(tmp_path: Path) -> None:
         read_examples(path, ByteTokenizer(), 10)
 
 
+def test_a_token_that_the_model_lacks_names_its_line(tmp_path: Path) -> None:
+    class Lacking(ByteTokenizer):
+        vocab_size = 256
+
+    path = write_lines(tmp_path / "a.jsonl", ("a", " b"), ("a", " b<|end|>"))
+    with pytest.raises(
+        DataError, match=r"a\.jsonl, line 2: it holds '<\|end\|>', a token of the model's tokenizer that"
+    ):
+        read_examples(path, Lacking(), 100)
+
+
 def test_encoding_refuses_what_upload_refuses(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(GOOD + b"{}\n")
     with pytest.raises(DataError, match=r"a\.jsonl, line 2: the key `prompt` is missing"):

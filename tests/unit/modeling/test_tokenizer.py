@@ -1,6 +1,7 @@
 """Every token's exact bytes, for both families of tokenizers."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,16 @@ def test_every_token_of_ada_has_the_bytes_that_transformers_decodes(ada_folder: 
     ours, theirs = HFTokenizer(ada_folder), AutoTokenizer.from_pretrained(ada_folder)
     for id_ in range(ours.vocab_size):
         assert ours.decode([id_]) == theirs.decode([id_], clean_up_tokenization_spaces=False)
+
+
+def test_tokens_that_the_model_has_no_vectors_for_are_beyond_the_vocabulary(tiny_base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken("<|image|>", special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    lacking = HFTokenizer(folder)
+    assert lacking.encode("a<|image|>") == [97, 257]
+    assert lacking.vocab_size == 257
+    (folder / "config.json").unlink()
+    assert HFTokenizer(folder).vocab_size == 258

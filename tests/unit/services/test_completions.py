@@ -34,12 +34,14 @@ UNIFORM = -math.log(257)
 class OneModel:
     """Stands in for ModelService: one base, `ada`."""
 
+    tokenizer = ByteTokenizer()
+
     def resolve(self, name: str) -> ServedModel:
         if name != "ada":
             raise NotFoundError(f"The model '{name}' does not exist", param="model", code="model_not_found")
         folder = Path("ada")
         base = LocalBase("ada", folder, Entry("ada", "A fake", FolderSource(folder), {}))
-        return ServedModel(name, base, None, Weights(folder), ByteTokenizer(), CONTEXT)
+        return ServedModel(name, base, None, Weights(folder), self.tokenizer, CONTEXT)
 
 
 Serve = Callable[..., CompletionService]
@@ -253,6 +255,26 @@ def test_what_cannot_be_honoured(serve: Serve, fields: dict[str, Any], param: st
     with pytest.raises(InvalidRequestError, match=message) as caught:
         create(serve(), request(**fields))
     assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"prompt": "a<|end|>"}, "prompt", r"of the prompt holds '<\|end\|>', a token \(256\).*has tokens 0 to 255"),
+        ({"prompt": ["a", ""]}, "prompt", "of prompt 1 holds"),
+        ({"prompt": [97, 256]}, "prompt", "Token 1 of the prompt is 256, but this model's token ids go from 0 to 255"),
+        ({"logit_bias": {"256": 1}}, "logit_bias", "256. Maximum value is 255"),
+    ],
+)
+def test_tokens_that_the_tokenizer_has_and_the_model_lacks(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], param: str, message: str
+):
+    monkeypatch.setattr(OneModel.tokenizer, "vocab_size", 256)
+    service = serve()
+    for call in (create, stream):
+        with pytest.raises(InvalidRequestError, match=message) as caught:
+            call(service, request(**fields))
+        assert caught.value.param == param
 
 
 def test_a_stream_cannot_choose(serve: Serve):

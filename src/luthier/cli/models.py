@@ -66,15 +66,22 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     settings = load_settings()
     store = BaseStore(settings)
     bases, tuned = store.list(), _tuned(settings)
-    here = {base.key for base in bases}
-    absent = [entry for entry in store.registry.entries() if entry.key not in here]
+    damaged = {base.path: base.reason for base in store.damaged()}
+    known = {base.key for base in bases}
+    others = [entry for entry in store.registry.entries() if entry.key not in known]
+    absent = [entry for entry in others if store.registry.folder(entry) not in damaged]
     cards = [_base_card(base, store.registry) for base in bases] + [_absent_card(entry) for entry in absent]
     if as_json:
-        render.show_json({"bases": cards, "tuned": [_tuned_card(model, settings) for model in tuned]})
+        broken = [{"path": str(path), "reason": reason} for path, reason in damaged.items()]
+        render.show_json(
+            {"bases": cards, "damaged": broken, "tuned": [_tuned_card(model, settings) for model in tuned]}
+        )
         return
     console = render.console()
     for card in cards:
         console.print(_block(card))
+    for path, reason in damaged.items():
+        render.say(f"{path} cannot be used:\n  {reason}\n", style="red")
     if tuned:
         rows = [(model.id, model.parent, model.method, render.moment(model.created_at)) for model in tuned]
         console.print(render.table(("Tuned model", "Base", "Method", "Created"), rows))

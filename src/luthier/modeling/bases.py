@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,6 +74,18 @@ class LocalBase:
         return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
 
 
+@dataclass(frozen=True)
+class DamagedBase:
+    """A folder of base weights that cannot be used.
+
+    Args:
+        reason: what is wrong with it, and what to do.
+    """
+
+    path: Path
+    reason: str
+
+
 class BaseStore:
     """The base weights under `settings.models_dir`.
 
@@ -101,16 +113,28 @@ class BaseStore:
 
     def list(self) -> list[LocalBase]:
         """All pulled weights, and the folders that the alias file names, but for those that are damaged."""
-        found = []
+        return [base for base in self._look() if isinstance(base, LocalBase)]
+
+    def damaged(self) -> Sequence[DamagedBase]:
+        """The folders that `list` leaves out."""
+        return [base for base in self._look() if isinstance(base, DamagedBase)]
+
+    def _look(self) -> Iterator[LocalBase | DamagedBase]:
         for path in sorted(self._settings.models_dir.glob(f"*/{RECORD}")):
-            with suppress(WeightsError):
+            try:
                 record = _read_record(path)
-                found.append(LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record))
+            except WeightsError as error:
+                yield DamagedBase(path.parent, error.message)
+            else:
+                yield LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record)
         for entry in self._registry.entries():
             if isinstance(entry.source, FolderSource):
-                with suppress(WeightsError):
-                    found += [base] if (base := self._local(entry)) else []
-        return found
+                try:
+                    folder_source.check(entry.source.path)
+                except WeightsError as error:
+                    yield DamagedBase(entry.source.path, error.message)
+                else:
+                    yield LocalBase(entry.key, entry.source.path, entry)
 
     def ensure(self, name: str, progress: Report | None = None) -> LocalBase:
         """The base that answers to a name, pulled when it is not there yet.

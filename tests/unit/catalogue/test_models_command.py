@@ -74,6 +74,24 @@ def test_models_shows_what_was_tuned_here(mine: Settings) -> None:
     assert "ada:ft-personal-2023" in luthier("models")
 
 
+def test_models_names_what_is_damaged_and_what_to_do(mine: Settings) -> None:
+    pulled = mine.models_dir / "smollm2-135m-instruct"
+    pulled.mkdir(parents=True)
+    (pulled / "luthier.json").write_text("{", encoding="utf-8")
+    gone = mine.home / "gone"
+    with mine.aliases_path.open("a", encoding="utf-8") as file:
+        file.write(f"[weights.gone]\ntitle = 'Gone'\nfolder = '{gone.as_posix()}'\n")
+    answer = json.loads(luthier("models", "--json"))
+    assert {card["key"] for card in answer["bases"]}.isdisjoint({"smollm2-135m-instruct", "gone"})
+    reasons = {card["path"]: card["reason"] for card in answer["damaged"]}
+    assert reasons.keys() == {str(pulled), str(gone)}
+    assert "luthier.json is damaged" in reasons[str(pulled)]
+    assert "Remove its folder and pull again" in reasons[str(pulled)]
+    text = luthier("models")
+    assert f"{pulled} cannot be used:" in text
+    assert "luthier pull smollm2-135m-instruct" not in text
+
+
 def test_pull_says_what_is_here_and_where(mine: Settings, tiny_base: Path) -> None:
     del mine
     text = luthier("pull", "my-ada")

@@ -106,8 +106,10 @@ class FineTuneService:
             created_at=now,
             updated_at=now,
         )
-        job = job.evolve(resolved=self._checks.check(job))
-        self._jobs.create(job, [event(f"Created fine-tune: {job.id}")])
+        checked = self._checks.check(job)
+        job = job.evolve(resolved=checked.resolved)
+        warnings = [event(warning, level="warn") for warning in checked.warnings]
+        self._jobs.create(job, [event(f"Created fine-tune: {job.id}"), *warnings])
         self._executor.wake()
         return job
 

@@ -1,9 +1,11 @@
 """What can be known to be wrong with a fine-tune before it trains. `param` of each error names the field."""
 
+import itertools
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.config import Settings
@@ -27,6 +29,19 @@ _MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
 _MAX_SHOWN = 5
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A job that can work.
+
+    Args:
+        resolved: the hyperparameters that it will use.
+        warnings: what its owner should know all the same.
+    """
+
+    resolved: ResolvedHyperparameters
+    warnings: tuple[str, ...] = ()
+
+
 class JobChecks:
     """Looks at a new job, its files and the model it starts from."""
 
@@ -39,9 +54,8 @@ class JobChecks:
         self._models = models
         self._bases = bases
 
-    def check(self, job: Job) -> ResolvedHyperparameters:
-        """The hyperparameters that the job will use.
-
+    def check(self, job: Job) -> Checked:
+        """
         Raises:
             InvalidRequestError: the first thing found to be wrong.
         """
@@ -64,9 +78,11 @@ class JobChecks:
                 f"batch_size is {hp.batch_size}, but the training file has only {labels.total()} examples.",
                 param="batch_size",
             )
+        warnings: tuple[str, ...] = ()
         if valid is not None and hp.compute_classification_metrics:
             _check_classes(hp, labels, Counter(_completions(valid, limit)))
-        return defaults.resolve(hp, n_examples=labels.total(), parent_rank=parent.rank)
+            warnings = _warn_of_labels(labels)
+        return Checked(defaults.resolve(hp, n_examples=labels.total(), parent_rank=parent.rank), warnings)
 
     def _parent(self, job: Job) -> Parent:
         try:
@@ -208,6 +224,24 @@ def _check_classes(hp: Hyperparameters, train: Counter[str], valid: Counter[str]
             f"The validation file has a class that the training file lacks: {label}.",
             param="validation_file",
         )
+
+
+def _warn_of_labels(labels: Collection[str]) -> tuple[str, ...]:
+    """Labels of which one begins another. A whole label is scored, and a longer one is never likelier than its own
+    beginning, so such a pair is not judged fairly."""
+    ordered = sorted(labels)
+    pairs = [(short, long) for short, long in itertools.pairwise(ordered) if long.startswith(short)]
+    if not pairs:
+        return ()
+    shown = "; ".join(
+        f"{json.dumps(short, ensure_ascii=False)} begins {json.dumps(long, ensure_ascii=False)}"
+        for short, long in pairs[:_MAX_SHOWN]
+    )
+    return (
+        f"Labels begin other labels: {shown}{'; …' if len(pairs) > _MAX_SHOWN else ''}. The classification metrics "
+        "favour the shorter ones, which cannot be told to be over. End all completions alike (`luthier prepare` offers "
+        "to), and create the job again.",
+    )
 
 
 def _check_suffix(suffix: str | None) -> None:

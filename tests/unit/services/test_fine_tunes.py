@@ -238,6 +238,19 @@ def test_classes_that_fit(service, request_for, upload, hp):
     assert service.create(request_for(hp, validation_file=upload([" yes"]))).hyperparameters == hp
 
 
+def test_labels_that_begin_other_labels_are_warned_of(service, request_for, upload):
+    def warnings(labels, hp):
+        asked = request_for(hp, training_file=upload(labels * 2), validation_file=upload(labels))
+        return [event for event in service.events(service.create(asked).id).items if event.level == "warn"]
+
+    three = Hyperparameters(compute_classification_metrics=True, classification_n_classes=3)
+    (warning,) = warnings([" 1", " 10", " 2"], three)
+    assert '" 1" begins " 10"' in warning.message
+    assert "End all completions alike" in warning.message
+    assert warnings([" 1\n", " 10\n", " 2\n"], three) == []
+    assert warnings([" 1", " 10", " 2"], Hyperparameters()) == []
+
+
 @pytest.fixture
 def tuned(settings, models, tiny_base):
     def tuned(method):

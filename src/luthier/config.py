@@ -27,11 +27,12 @@ class Settings(BaseSettings):
         default=None, description="TOML file of model aliases that extends ours; by default `aliases.toml` inside home."
     )
     max_file_bytes: int = Field(default=1 << 30, gt=0, description="Largest file that may be uploaded, bytes.")
-    max_line_bytes: int = Field(default=4 << 20, gt=0, description="Longest line in a training file, bytes.")
+    max_line_bytes: int = Field(default=4 << 20, gt=0, description="Longest line in a training or batch file, bytes.")
     max_body_bytes: int = Field(default=32 << 20, gt=0, description="Largest JSON body of a request, bytes.")
     max_waiting: int = Field(default=256, gt=0, description="Completions that may wait before callers get 429.")
     max_batch_tokens: int = Field(default=2048, gt=0, description="Tokens of one step of the completion engine.")
     kv_cache_tokens: int = Field(default=65536, gt=0, description="Tokens whose keys and values are kept in memory.")
+    batch_concurrency: int = Field(default=8, gt=0, description="Requests of batches that are answered at once.")
     train_tokens: int = Field(default=2048, gt=0, description="Tokens of one micro-batch of training; bounds memory.")
     checkpoint_seconds: float = Field(default=180, gt=0, description="Seconds between checkpoints within an epoch.")
     progress_seconds: float = Field(default=5, gt=0, description="Seconds between progress events of a job.")
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
     def runs_dir(self) -> Path:
         """One folder a job: checkpoints, logs."""
         return self.home / "runs"
+
+    @property
+    def batches_dir(self) -> Path:
+        """One journal a running batch."""
+        return self.home / "batches"
 
     @property
     def tuned_dir(self) -> Path:

@@ -40,6 +40,10 @@ class LuthierError(Exception):
         self.param = param
         self.code = code
 
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The error as OpenAI's API shows it."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
 
 class InvalidRequestError(LuthierError):
     status = 400

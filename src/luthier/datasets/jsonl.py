@@ -70,8 +70,11 @@ def parse_example(raw: bytes) -> Example:
     return Example(value["prompt"], value["completion"], extra)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
+def parse_object(raw: bytes, form: str = '{"prompt": …, "completion": …}') -> dict[str, Any]:
     """The JSON object on a line.
+
+    Args:
+        form: what a line should look like, for the message.
 
     Raises:
         DataError: it is not UTF-8, not JSON or not an object, without file or line number.
@@ -91,7 +94,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise DataError("it is JSON that is nested too deeply or has a number with too many digits.") from None
     if not isinstance(value, dict):
-        raise DataError(f'it is {json_kind(value)}; each line must be an object {{"prompt": …, "completion": …}}.')
+        raise DataError(f"it is {json_kind(value)}; each line must be an object {form}.")
     return value
 
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 class Purpose(StrEnum):
     FINE_TUNE = "fine-tune"
     RESULTS = "fine-tune-results"
+    BATCH = "batch"
+    BATCH_OUTPUT = "batch_output"
 
 
 class FileStatus(StrEnum):

@@ -13,6 +13,7 @@ MAX_SUFFIX = 40
 JOB_PREFIX = {Dialect.LEGACY: "ft-", Dialect.JOBS: "ftjob-"}
 FILE_PREFIX = "file-"
 EVENT_PREFIX = "ftevent-"
+BATCH_PREFIX = "batch_"
 _CHECKPOINT = re.compile(r":ckpt-step-\d+$")
 
 
@@ -24,6 +25,16 @@ def new_id(prefix: str) -> str:
 def result_file_id(job_id: str) -> str:
     """Id of a job's result file. It bears the job's own characters: writing it twice gives one file."""
     return FILE_PREFIX + job_id.partition("-")[2]
+
+
+def batch_file_id(batch_id: str, kind: str) -> str:
+    """Id of a batch's file of answers (`output`) or of refusals (`errors`). Written twice, it is one file."""
+    return f"{FILE_PREFIX}{batch_id.removeprefix(BATCH_PREFIX)}-{kind}"
+
+
+def batch_request_id(batch_id: str, line: int) -> str:
+    """Id of one request of a batch."""
+    return f"batch_req_{batch_id.removeprefix(BATCH_PREFIX)}-{line:05d}"
 
 
 def slug(suffix: str) -> str:

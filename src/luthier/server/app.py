@@ -12,7 +12,7 @@ from luthier.config import Settings
 from luthier.server import errors
 from luthier.server.dependencies import refuse_unknown_query
 from luthier.server.middleware import RequestContextMiddleware
-from luthier.server.openai import completions, files, fine_tunes, fine_tuning_jobs, health, models
+from luthier.server.openai import batches, completions, files, fine_tunes, fine_tuning_jobs, health, models
 from luthier.server.wire.base import ErrorAnswer
 from luthier.server.wiring import Services, open_services
 
@@ -57,7 +57,7 @@ def create_app(
     app.state.stopping = False
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
-    for part in (files, fine_tunes, fine_tuning_jobs, models, completions, health):
+    for part in (files, fine_tunes, fine_tuning_jobs, models, completions, batches, health):
         app.include_router(part.router)
     return app
 

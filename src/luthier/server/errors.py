@@ -28,8 +28,8 @@ class MethodNotAllowedError(InvalidRequestError):
     status = 405
 
 
-def error_body(error: LuthierError) -> dict[str, Any]:
-    return {"error": {"message": error.message, "type": error.type, "param": error.param, "code": error.code}}
+def error_body(error: LuthierError) -> dict[str, dict[str, str | None]]:
+    return error.body()
 
 
 def install(app: FastAPI) -> None:

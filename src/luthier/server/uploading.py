@@ -24,7 +24,7 @@ FORM: dict[str, Any] = {
                     "required": ["purpose", "file"],
                     "additionalProperties": False,
                     "properties": {
-                        "purpose": {"type": "string", "const": Purpose.FINE_TUNE.value},
+                        "purpose": {"type": "string", "enum": [Purpose.FINE_TUNE.value, Purpose.BATCH.value]},
                         "file": {"type": "string", "format": "binary"},
                     },
                 }

@@ -8,10 +8,14 @@ from luthier.completion.engine import CompletionEngine
 from luthier.config import Settings
 from luthier.executors.local import LocalExecutor
 from luthier.modeling.bases import BaseStore
+from luthier.server.batch_endpoints import batch_endpoints
+from luthier.services.batch_runner import BatchRunner
+from luthier.services.batches import BatchService
 from luthier.services.completions import CompletionService
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
 from luthier.services.models import ModelService
+from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.files import FileStore
@@ -25,6 +29,7 @@ class Services:
     fine_tunes: FineTuneService
     models: ModelService
     completions: CompletionService
+    batches: BatchService
 
 
 @contextmanager
@@ -46,9 +51,15 @@ def open_services(settings: Settings) -> Iterator[Services]:
         executor.start()
         opened.callback(executor.stop)
         models = ModelService(settings, bases, bases.registry, tuned, engine.evict)
+        completions = CompletionService(models, engine)
+        batches, endpoints = BatchStore(database), batch_endpoints(completions)
+        runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
+        runner.start()
+        opened.callback(runner.stop)
         yield Services(
             files=FileService(settings, files, Blobs(settings)),
             fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
             models=models,
-            completions=CompletionService(models, engine),
+            completions=completions,
+            batches=BatchService(batches, files, endpoints.keys(), runner),
         )

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from luthier.config import Settings
-from luthier.datasets.validate import check_training_file
+from luthier.datasets.batch_file import BatchFileReport, check_batch_file
+from luthier.datasets.validate import TrainingFileReport, check_training_file
+from luthier.domain.batch import ENDPOINTS
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.names import FILE_PREFIX, new_id
 from luthier.domain.page import Page
@@ -30,15 +32,16 @@ class FileService:
     def create(self, filename: str, purpose: str, chunks: Iterable[bytes]) -> File:
         """Take in a file, streamed, and check it.
 
-        A file that cannot be trained on is kept with status `error`, and `status_details` say what is wrong where.
+        A file that cannot be used is kept with status `error`, and `status_details` say what is wrong where.
 
         Raises:
             InvalidRequestError: a purpose that is not for uploads, or a name that cannot be one.
             PayloadTooLargeError: it is larger than the settings allow.
         """
-        if purpose != Purpose.FINE_TUNE:
+        if purpose not in (Purpose.FINE_TUNE, Purpose.BATCH):
             raise InvalidRequestError(
-                f"'{purpose}' is not a purpose that files can be uploaded for. Use '{Purpose.FINE_TUNE}'.",
+                f"'{purpose}' is not a purpose that files can be uploaded for. "
+                f"Use '{Purpose.FINE_TUNE}' or '{Purpose.BATCH}'.",
                 param="purpose",
             )
         if not filename.strip() or len(filename) > _MAX_FILENAME or not filename.isprintable():
@@ -48,15 +51,21 @@ class FileService:
         file_id = new_id(FILE_PREFIX)
         size = self._blobs.save(file_id, chunks, self._settings.max_file_bytes)
         try:
-            report = check_training_file(self._blobs.path(file_id), max_line_bytes=self._settings.max_line_bytes)
+            report = self._check(self._blobs.path(file_id), Purpose(purpose))
             status = FileStatus.PROCESSED if report.ok else FileStatus.ERROR
             details = None if report.ok else report.summary()
             return self._files.create(
-                File(file_id, filename, Purpose.FINE_TUNE, size, int(time.time()), status, details)
+                File(file_id, filename, Purpose(purpose), size, int(time.time()), status, details)
             )
         except BaseException:
             self._blobs.delete(file_id)  # no bytes without a record
             raise
+
+    def _check(self, path: Path, purpose: Purpose) -> TrainingFileReport | BatchFileReport:
+        longest = self._settings.max_line_bytes
+        if purpose is Purpose.BATCH:
+            return check_batch_file(path, max_line_bytes=longest, endpoints=ENDPOINTS)
+        return check_training_file(path, max_line_bytes=longest)
 
     def list(
         self,
@@ -96,7 +105,7 @@ class FileService:
         """
         Raises:
             NotFoundError: there is no such file.
-            InvalidRequestError: a job that waits or runs reads it.
+            InvalidRequestError: a job or batch that waits or runs reads it.
         """
         self._files.delete(file_id)
         self._blobs.delete(file_id)

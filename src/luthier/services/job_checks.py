@@ -17,6 +17,7 @@ from luthier.domain.names import MAX_SUFFIX, slug
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
 from luthier.executors.parents import Parent, find_parent
 from luthier.modeling.bases import BaseStore
+from luthier.services.metadata import check_metadata
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
 from luthier.storage.models import TunedModelStore
@@ -25,7 +26,6 @@ from luthier.training import defaults
 # field → (least, most)
 _WHOLE = {"n_epochs": (1, 50), "batch_size": (1, 256), "lora_rank": (1, 256), "seed": (0, 2**31 - 1)}
 _MAX_MULTIPLIER = 10.0
-_MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
 _MAX_SHOWN = 5
 
 
@@ -61,7 +61,7 @@ class JobChecks:
         """
         check_hyperparameters(job.hyperparameters)
         _check_suffix(job.suffix)
-        _check_metadata(job.metadata)
+        check_metadata(job.metadata)
         parent = self._parent(job)
         train = self._file(job.training_file, "training_file")
         valid = self._file(job.validation_file, "validation_file") if job.validation_file is not None else None
@@ -256,18 +256,6 @@ def _check_suffix(suffix: str | None) -> None:
             f"Nothing of the suffix '{suffix}' can stand in a model's name. Use letters, digits and dashes.",
             param="suffix",
         )
-
-
-def _check_metadata(metadata: dict[str, str]) -> None:
-    if len(metadata) > _MAX_PAIRS:
-        raise InvalidRequestError(f"metadata has {len(metadata)} pairs; {_MAX_PAIRS} are the most.", param="metadata")
-    for key, value in metadata.items():
-        if not 0 < len(key) <= _MAX_KEY or len(value) > _MAX_VALUE:
-            raise InvalidRequestError(
-                f"metadata: keys have 1 to {_MAX_KEY} characters and values at most {_MAX_VALUE}; "
-                f"the pair of '{key[:_MAX_KEY]}' does not.",
-                param="metadata",
-            )
 
 
 def _completions(path: Path, max_line_bytes: int) -> Iterator[str]:

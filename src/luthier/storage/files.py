@@ -10,7 +10,7 @@ from luthier.domain.page import Page
 from luthier.errors import NotFoundError
 from luthier.storage.db import Database
 from luthier.storage.rows import Rows
-from luthier.storage.schema import files, jobs
+from luthier.storage.schema import batches, files, jobs
 from luthier.storage.users import refuse_while_used
 
 FILES = Rows(files, File, "File object", "id")
@@ -65,11 +65,12 @@ class FileStore:
         """
         Raises:
             NotFoundError: there is no such file.
-            InvalidRequestError: a job that waits or runs reads it.
+            InvalidRequestError: a job or batch that waits or runs reads it.
         """
         self.get(file_id)
         with self._db.write() as connection:
             used = (jobs.c.training_file == file_id) | (jobs.c.validation_file == file_id)
             refuse_while_used(connection, used, file_id, "id")
+            refuse_while_used(connection, batches.c.input_file == file_id, file_id, "id", batches)
             file = replace(FILES.get(connection, file_id, for_update=True), status=FileStatus.DELETED)
             FILES.replace(connection, file_id, file)

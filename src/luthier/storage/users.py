@@ -1,25 +1,34 @@
-"""What waiting and running jobs still need, asked in the transaction that would take it away."""
+"""What waiting and running jobs and batches still need, asked in the transaction that would take it away."""
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, Table, select
 
+from luthier.domain.batch import BatchStatus
 from luthier.domain.job import Status
 from luthier.errors import InvalidRequestError
-from luthier.storage.schema import jobs
+from luthier.storage.schema import batches, jobs
+
+_RUNNING: dict[Table, list[str]] = {
+    jobs: [status for status in Status if not status.is_final],
+    batches: [status for status in BatchStatus if not status.is_final],
+}
 
 
-def refuse_while_used(connection: Connection, used: ColumnElement[bool], name: str, param: str) -> None:
+def refuse_while_used(
+    connection: Connection, used: ColumnElement[bool], name: str, param: str, by: Table = jobs
+) -> None:
     """
     Args:
-        used: condition on `jobs` by which one uses what is to be deleted.
+        used: condition on `by` under which one uses what is to be deleted.
         name: of what is to be deleted, for the message.
+        by: the table of those that may use it.
 
     Raises:
-        InvalidRequestError: a job that waits or runs uses it.
+        InvalidRequestError: a job or batch that waits or runs uses it.
     """
-    query = select(jobs.c.id, jobs.c.status).where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]), used)
+    query = select(by.c.id, by.c.status).where(by.c.status.in_(_RUNNING[by]), used)
     if users := connection.execute(query).all():
         raise InvalidRequestError(
-            f"{name} is in use by {', '.join(f'{job_id} ({status})' for job_id, status in users)}. "
+            f"{name} is in use by {', '.join(f'{user_id} ({status})' for user_id, status in users)}. "
             "Wait for it to end, or cancel it, then delete.",
             param=param,
         )

@@ -1,0 +1,23 @@
+"""The owner's own pairs on a job or batch, within OpenAI's bounds."""
+
+from collections.abc import Mapping
+
+from luthier.errors import InvalidRequestError
+
+_MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
+
+
+def check_metadata(metadata: Mapping[str, str]) -> None:
+    """
+    Raises:
+        InvalidRequestError: too many pairs, or one that is too long.
+    """
+    if len(metadata) > _MAX_PAIRS:
+        raise InvalidRequestError(f"metadata has {len(metadata)} pairs; {_MAX_PAIRS} are the most.", param="metadata")
+    for key, value in metadata.items():
+        if not 0 < len(key) <= _MAX_KEY or len(value) > _MAX_VALUE:
+            raise InvalidRequestError(
+                f"metadata: keys have 1 to {_MAX_KEY} characters and values at most {_MAX_VALUE}; "
+                f"the pair of '{key[:_MAX_KEY]}' does not.",
+                param="metadata",
+            )

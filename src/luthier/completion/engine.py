@@ -25,6 +25,7 @@ from luthier.completion.sequence import Sequence as Running
 from luthier.completion.shelf import Shelf
 from luthier.config import Settings
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
+from luthier.domain.priority import BACKGROUND
 from luthier.errors import InvalidRequestError, LuthierError, RateLimitError, UnavailableError
 
 MAX_BASES = 4  # idle ones that stay in memory, fully tuned models among them
@@ -108,7 +109,7 @@ class CompletionEngine:
         keep_logprobs: bool = False,
         constraint: Constraint | None = None,
     ) -> Handle:
-        """Queue prompts to be continued. From any thread; returns at once.
+        """Queue prompts to be continued. From any thread; returns at once. Gives way where `BACKGROUND` is set.
 
         Args:
             weights: what answers. Loaded when it is not in memory; a failure to load comes as `Failed`.
@@ -125,7 +126,8 @@ class CompletionEngine:
             InvalidRequestError: a prompt and its completion are larger than the whole cache.
             UnavailableError: the engine does not run.
         """
-        request = Request(weights, tuple(map(tuple, prompts)), params, on_output, n, keep_logprobs, constraint)
+        typed = tuple(map(tuple, prompts))
+        request = Request(weights, typed, params, on_output, n, keep_logprobs, constraint, BACKGROUND.get())
         self._check_size(request)
         with self._condition:
             if not self._running:

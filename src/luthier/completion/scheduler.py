@@ -8,6 +8,9 @@ them. Bases take turns.
 Cache is promised when a sequence is admitted, for all that it may come to. So a running sequence never has to be
 thrown out, and memory has a bound.
 
+Sequences in the background give way: they are admitted after all others and leave a part of the cache free, and while
+others run, few of them go along in a step. So they get on, but nobody waits long for them.
+
 A prompt is read once, however many continuations of it are asked for: the first one reads it and the others copy its
 keys and values, or take over the cache of one that is finished.
 """
@@ -18,6 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from luthier.completion.sequence import Sequence
+
+_KEPT_FREE = 4  # the background leaves one part in so many of the cache to others
+_BESIDE = 8  # sequences of the background in a step beside others, of which one reads its prompt
 
 
 @dataclass(frozen=True)
@@ -75,8 +81,9 @@ class Scheduler:
     def __init__(self, *, max_batch_tokens: int, cache_tokens: int) -> None:
         self.max_batch_tokens = max_batch_tokens
         self.free_tokens = cache_tokens
+        self._kept_free = cache_tokens // _KEPT_FREE
         self.running: dict[Sequence, None] = {}
-        self._queue: OrderedDict[Sequence, None] = OrderedDict()
+        self._queues: dict[bool, OrderedDict[Sequence, None]] = {False: OrderedDict(), True: OrderedDict()}
         self._families: dict[tuple[int, int], _Family] = {}
         self._turns: deque[Path] = deque()  # bases, the one whose turn it is first
 
@@ -86,7 +93,7 @@ class Scheduler:
             family.waiting[sequence] = None
         else:
             self._families[_key(sequence)] = _Family(sequence)
-            self._queue[sequence] = None
+            self._queue_of(sequence)[sequence] = None
         if sequence.base not in self._turns:
             self._turns.append(sequence.base)
 
@@ -102,7 +109,7 @@ class Scheduler:
         heir = None
         if not family.running and family.waiting:
             heir = next(iter(family.waiting))
-            del self._queue[heir]
+            del self._queue_of(heir)[heir]
             self._run(heir, family)
         if sequence is family.reader and family.running:
             family.reader = next(iter(family.running))
@@ -116,7 +123,7 @@ class Scheduler:
             if sequence in self.running:
                 del self.running[sequence]
                 self.free_tokens += sequence.reserved
-            self._queue.pop(sequence, None)
+            self._queue_of(sequence).pop(sequence, None)
             self._families.pop(_key(sequence), None)
 
     def next_step(self) -> Step | None:
@@ -125,11 +132,11 @@ class Scheduler:
         for _ in range(len(self._turns)):
             base = self._turns[0]
             self._turns.rotate(-1)
-            pieces = self._pieces([sequence for sequence in self.running if sequence.base == base])
+            pieces = self._pieces([sequence for sequence in self._going() if sequence.base == base])
             if pieces:
                 pieces.sort(key=lambda piece: str(piece.sequence.request.weights.adapter or ""))
                 return Step(base, pieces)
-            if not any(sequence.base == base for sequence in self._queue):
+            if not any(sequence.base == base for queue in self._queues.values() for sequence in queue):
                 self._turns.remove(base)
         return None
 
@@ -138,12 +145,22 @@ class Scheduler:
 
         The first one that finds no cache ends the round, lest a large one wait for ever behind small ones.
         """
-        while self._queue and (sequence := next(iter(self._queue))).reserved <= self.free_tokens:
-            del self._queue[sequence]
-            family = self._families[_key(sequence)]
-            if sequence is not family.reader:
-                sequence.source = family.reader
-            self._run(sequence, family)
+        for background, queue in self._queues.items():
+            while queue and (sequence := next(iter(queue))).reserved <= self._free_for(background):
+                del queue[sequence]
+                family = self._families[_key(sequence)]
+                if sequence is not family.reader:
+                    sequence.source = family.reader
+                self._run(sequence, family)
+            if queue:
+                return
+
+    def _free_for(self, background: bool) -> int:
+        """Tokens of cache that the next sequence may be promised."""
+        return max(self.free_tokens - self._kept_free, 0) if background and self.running else self.free_tokens
+
+    def _queue_of(self, sequence: Sequence) -> OrderedDict[Sequence, None]:
+        return self._queues[sequence.request.background]
 
     def _run(self, sequence: Sequence, family: _Family) -> None:
         self.free_tokens -= sequence.reserved
@@ -151,6 +168,16 @@ class Scheduler:
         if sequence is not family.reader:
             del family.waiting[sequence]
             sequence.computed = sequence.n_prompt - 1  # the rest of the prompt is in the reader's cache
+
+    def _going(self) -> list[Sequence]:
+        """The running sequences that may go along in the next step, the background's last."""
+        others = [sequence for sequence in self.running if not sequence.request.background]
+        background = [sequence for sequence in self.running if sequence.request.background]
+        if others:
+            reading = [sequence for sequence in background if sequence.computed < sequence.n_prompt]
+            generating = [sequence for sequence in background if sequence.computed >= sequence.n_prompt]
+            background = [*reading[:1], *generating[: _BESIDE - 1]]
+        return others + background
 
     def _pieces(self, sequences: list[Sequence]) -> list[Piece]:
         pieces = []
@@ -169,9 +196,10 @@ class Scheduler:
             family = self._families[_key(sequence)]
             if not family.read and sequence.computed >= sequence.n_prompt:
                 family.read = True
+                queue = self._queue_of(sequence)
                 for sibling in reversed(family.waiting):  # to the front of the queue
-                    self._queue[sibling] = None
-                    self._queue.move_to_end(sibling, last=False)
+                    queue[sibling] = None
+                    queue.move_to_end(sibling, last=False)
         return pieces
 
 

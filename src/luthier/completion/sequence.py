@@ -78,6 +78,7 @@ class Request:
         on_output: called from the engine's thread with each output.
         keep_logprobs: report log probabilities although `params.logprobs` is None (to rank continuations).
         constraint: what the continuations may be, at their beginning; None for any text.
+        background: it gives way to other requests.
         cancelled: set by any thread; the engine looks at it between steps.
         started: whether something of it has run.
     """
@@ -89,6 +90,7 @@ class Request:
     n: int = 1
     keep_logprobs: bool = False
     constraint: Constraint | None = None
+    background: bool = False
     cancelled: bool = False
     started: bool = False
 

@@ -16,6 +16,7 @@ from luthier.datasets.batch_file import BatchRequest, check_batch_file, read_req
 from luthier.domain.batch import Batch, BatchStatus
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.names import batch_file_id
+from luthier.domain.priority import BACKGROUND
 from luthier.errors import ConflictError
 from luthier.services.batch_answers import Answer, Endpoint, answer, expired
 from luthier.storage.answers import AnswerLog
@@ -77,6 +78,7 @@ class BatchRunner:
             asyncio.run(self._serve())
 
     async def _serve(self) -> None:
+        BACKGROUND.set(True)
         main = asyncio.current_task()
         assert main is not None
         self._main, self._loop, self._news = main, asyncio.get_running_loop(), asyncio.Event()

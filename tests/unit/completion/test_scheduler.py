@@ -184,3 +184,51 @@ def test_dropping_a_huge_request_takes_time_in_proportion_to_it():
     made.drop(huge)
     assert made.next_step() is None
     assert comparisons < 2 * len(huge)
+
+
+def background(*lengths: int, max_tokens: int = 5) -> list[Sequence]:
+    made = make(*lengths, max_tokens=max_tokens)
+    for sequence in made:
+        sequence.request.background = True
+    return made
+
+
+def test_the_background_is_admitted_and_read_after_others():
+    late, (a, b) = background(3, 3), make(4, 4)
+    made = scheduler(*late, a, b)
+    assert advance(made) == [(a, 0, 4), (b, 0, 4)]
+    assert advance(made) == [(a, 4, 5), (b, 4, 5), (late[0], 0, 3)]  # one prompt a step beside others
+    assert advance(made) == [(a, 5, 6), (b, 5, 6), (late[1], 0, 3), (late[0], 3, 4)]
+
+
+def test_the_background_alone_has_the_whole_step():
+    late = background(3, 3, 3)
+    made = scheduler(*late)
+    assert advance(made) == [(sequence, 0, 3) for sequence in late]
+    assert advance(made) == [(sequence, 3, 4) for sequence in late]
+
+
+def test_few_of_the_background_generate_beside_others():
+    late, (a,) = background(*[1] * 30), make(4)
+    made = scheduler(*late)
+    for _ in range(3):
+        advance(made)
+    made.add(a)
+    steps = [advance(made) for _ in range(3)]
+    assert all(step[0][0] is a and len(step) <= 9 for step in steps)
+
+
+def test_the_background_leaves_cache_free():
+    late, (a,) = background(8, 8, max_tokens=3), make(8, max_tokens=3)  # 10 tokens of cache each
+    made = scheduler(*late, cache=24)
+    advance(made)
+    assert list(made.running) == late[:1]  # the second would leave less than a quarter
+    made.add(a)
+    assert advance(made)[0] == (a, 0, 8)
+
+
+def test_a_large_one_of_the_background_has_the_cache_when_nothing_runs():
+    (large,) = background(22)
+    made = scheduler(large, cache=26)
+    advance(made)
+    assert list(made.running) == [large]

@@ -5,14 +5,20 @@ Each field is set by an environment variable `LUTHIER_<FIELD>`. An unknown one i
 
 import os
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from luthier.errors import ConfigError, nearest
 
 _PREFIX = "LUTHIER_"
 _OTHERS = {"LUTHIER_TEST_DATA"}  # read by the tests alone
+
+
+def _listed(value: Any) -> Any:
+    """`a, b` as the environment has it → ("a", "b")."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -37,6 +43,14 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(default=180, gt=0, description="Seconds between checkpoints within an epoch.")
     progress_seconds: float = Field(default=5, gt=0, description="Seconds between progress events of a job.")
     heartbeat_seconds: float = Field(default=15, gt=0, description="Seconds between heartbeats of an idle stream.")
+    deploy_seconds: float = Field(
+        default=60, ge=0, description="Seconds that creating a deployment waits until its model is in memory."
+    )
+    import_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Hosts that `POST /openai/files/import` may fetch from, separated by commas: `example.com`, "
+        "`example.com:8443` for one port, `10.1.2.3` or `10.0.0.0/8` for private addresses; none by default.",
+    )
     pip_index_url: str | None = Field(default=None, description="Index that pulls ask; by default pip's own settings.")
 
     @property

@@ -32,6 +32,7 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             max_file_bytes=2_000_000,
             max_body_bytes=300_000,
             max_line_bytes=100_000,
+            import_hosts=("127.0.0.1",),
         )
     ) as running:
         yield running

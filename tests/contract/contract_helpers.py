@@ -6,9 +6,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -81,17 +81,22 @@ def serve(settings: Settings) -> Iterator[Server]:
 
 @dataclass(frozen=True)
 class OldClient:
-    """The client of the document, in a process of its own."""
+    """The client of the document, in a process of its own.
+
+    Args:
+        more: further variables of its environment.
+    """
 
     python: Path
     url: str
     folder: Path
+    more: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
         mine = {"OPENAI_API_BASE": self.url, "OPENAI_API_KEY": "sk-test", "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1"}
-        return kept | mine
+        return kept | mine | self.more
 
     def command(self, *words: str) -> list[str]:
         """`openai WORDS`, as started without its script, which not every system has."""

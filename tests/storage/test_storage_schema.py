@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from luthier.config import Settings
+from luthier.domain.deployment import Deployment
 from luthier.domain.file import File
 from luthier.domain.job import Event, Job
 from luthier.domain.model import TunedModel
@@ -36,6 +37,7 @@ def test_migrations_give_exactly_the_schema(home):
         (Job, schema.jobs, set()),
         (File, schema.files, set()),
         (TunedModel, schema.tuned_models, set()),
+        (Deployment, schema.deployments, set()),
         (Event, schema.events, {"job_id", "key"}),
     ],
 )

@@ -12,6 +12,7 @@ import httpx
 from luthier import errors
 from luthier.cli.remote import Json
 
+AZURE_VERSION = "2022-12-01"
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
@@ -122,9 +123,17 @@ class Client:
                 yield event
         raise ConnectionBrokenError(f"The stream from {self.url} ended early.")
 
+    def azure(self, method: str, *path: str, body: Json | None = None) -> Json:
+        """A call of what Azure's API alone has, beside /v1 under /openai."""
+        root = self.url.removesuffix("/v1").removesuffix("/openai")
+        return self._send(method, f"{root}/openai/{_join(path)}", params={"api-version": AZURE_VERSION}, json=body)
+
     def _call(self, method: str, path: tuple[str, ...], **options: Any) -> Json:
+        return self._send(method, _join(path), **options)
+
+    def _send(self, method: str, url: str, **options: Any) -> Json:
         with self._network_errors():
-            response = self._http.request(method, _join(path), **options)
+            response = self._http.request(method, url, **options)
         _raise_for_status(response)
         try:
             return dict(response.json())

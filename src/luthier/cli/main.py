@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import completions, files, fine_tunes, jobs, remote_models, render
+from luthier.cli import completions, deployments, files, fine_tunes, jobs, remote_models, render
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
@@ -71,6 +71,9 @@ app.command("rm", rich_help_panel=_TUNING)(remote(jobs.remove))
 
 app.command(rich_help_panel=_MODELS)(models)
 app.command(rich_help_panel=_MODELS)(pull)
+app.command("deploy", rich_help_panel=_MODELS)(remote(deployments.deploy))
+app.command("deployments", rich_help_panel=_MODELS)(remote(deployments.deployments))
+app.command("undeploy", rich_help_panel=_MODELS)(remote(deployments.undeploy))
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
 
 _OLD_WORDS = {

@@ -45,7 +45,7 @@ def settings_page() -> str:
     """docs/settings.md."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else str(field.default).replace(str(Path.home()), "~")
+        default = "" if field.default in (None, ()) else str(field.default).replace(str(Path.home()), "~")
         rows.append(f"| `LUTHIER_{name.upper()}` | {f'`{default}`' if default else ''} | {field.description} |\n")
     return _SETTINGS + "".join(rows)
 

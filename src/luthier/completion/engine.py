@@ -11,18 +11,20 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from luthier.completion.constraint import Constraint
 from luthier.completion.decoder import Decoder, load_decoder
+from luthier.completion.residents import Residents
 from luthier.completion.runner import Result, run
 from luthier.completion.scheduler import Scheduler, Step
 from luthier.completion.sequence import Failed, Generated, Output, Request, Scored, Weights, cache_tokens, sequences
 from luthier.completion.sequence import Sequence as Running
-from luthier.completion.shelf import Shelf
 from luthier.config import Settings
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
 from luthier.domain.priority import BACKGROUND
@@ -69,12 +71,12 @@ class CompletionEngine:
         self, settings: Settings, load: Callable[[Path], Decoder] = load_decoder, max_bases: int = MAX_BASES
     ) -> None:
         self._settings = settings
-        self._bases = Shelf(load, lambda _: None, max_bases)
+        self._residents = Residents(load, max_bases)
         self._scheduler = Scheduler(max_batch_tokens=settings.max_batch_tokens, cache_tokens=settings.kv_cache_tokens)
         self._jobs: dict[Request, _Job] = {}
         self._condition = threading.Condition()  # guards the fields below
         self._inbox: deque[Request] = deque()
-        self._evictions: deque[Path] = deque()
+        self._errands: deque[Callable[[], None]] = deque()  # for the engine's thread to do between two steps
         self._waiting = 0  # requests of which nothing has run yet
         self._woken = False
         self._running = False
@@ -142,10 +144,34 @@ class CompletionEngine:
             self._condition.notify_all()
         return Handle(request, self._wake)
 
+    def pin(self, weights: Weights) -> "Future[None]":
+        """Load weights and keep them in memory until `unpin`, whatever else is asked for. From any thread, at once.
+
+        Each call wants an `unpin` of its own.
+
+        Returns:
+            Done when the weights are there. Bears a LuthierError if they cannot be loaded; then nothing is pinned.
+        """
+        done: Future[None] = Future()
+        with self._condition:
+            if self._running:
+                self._errands.append(partial(self._pin, weights, done))
+                self._condition.notify_all()
+            else:
+                done.set_exception(_stopping())
+        return done
+
+    def unpin(self, weights: Weights) -> None:
+        """Undo one `pin` that succeeded; weights that nobody uses any more leave memory. From any thread, at once."""
+        self._send(partial(self._residents.unload, weights))
+
     def evict(self, folder: Path) -> None:
         """Drop an adapter or a base from memory, as soon as no request uses it. From any thread; returns at once."""
+        self._send(partial(self._residents.evict, folder))
+
+    def _send(self, errand: Callable[[], None]) -> None:
         with self._condition:
-            self._evictions.append(folder)
+            self._errands.append(errand)
             self._condition.notify_all()
 
     def _check_size(self, request: Request) -> None:
@@ -178,16 +204,14 @@ class CompletionEngine:
     def _receive(self) -> bool:
         """Take in what has arrived, waiting for it when there is no work. False when the engine is to stop."""
         with self._condition:
-            while self._running and not (self._jobs or self._inbox or self._evictions or self._woken):
+            while self._running and not (self._jobs or self._inbox or self._errands or self._woken):
                 self._condition.wait()
             self._woken = False
             arrived, self._inbox = self._inbox, deque()
-            evictions, self._evictions = self._evictions, deque()
+            errands, self._errands = self._errands, deque()
             running = self._running
-        for folder in evictions:
-            self._bases.evict(folder)
-            for base in self._bases.things():
-                base.evict_adapter(folder)
+        for errand in errands:
+            errand()
         for request in arrived:
             if running:
                 self._begin(request)
@@ -195,18 +219,26 @@ class CompletionEngine:
                 self._report(request, Failed(_stopping()))
         return running
 
+    def _pin(self, weights: Weights, done: "Future[None]") -> None:
+        if not self._running:
+            done.set_exception(_stopping())
+            return
+        try:
+            self._residents.acquire(weights)
+        except Exception as error:  # the boundary of one pin: the requests go on
+            done.set_exception(_explain(error, "load the model"))
+        else:
+            done.set_result(None)
+
     def _begin(self, request: Request) -> None:
         """Load what a request needs, and queue its sequences."""
         job = self._jobs[request] = _Job(request)
-        weights = request.weights
         try:
-            decoder = self._bases.acquire(weights.base)
+            decoder = self._residents.acquire(request.weights)
             try:
                 _check_ids(request, decoder.tokenizer.vocab_size)
-                if weights.adapter is not None:
-                    decoder.acquire_adapter(weights.adapter)
             except BaseException:
-                self._bases.release(weights.base)
+                self._residents.release(request.weights)
                 raise
         except Exception as error:  # the boundary of one request: the others go on
             del self._jobs[request]
@@ -218,7 +250,7 @@ class CompletionEngine:
             self._scheduler.add(sequence)
 
     def _step(self, step: Step) -> None:
-        decoder = self._bases[step.base]
+        decoder = self._residents[step.base]
         requests = {piece.sequence.request for piece in step.pieces}
         fresh = sum(not request.started for request in requests)
         for request in requests:
@@ -255,7 +287,7 @@ class CompletionEngine:
             return
         sequence.tokens.append(token.token_id)
         sequence.counts[token.token_id] += 1
-        ends = token.token_id in (self._bases[sequence.base].tokenizer.eos_id, *request.params.stop_ids)
+        ends = token.token_id in (self._residents[sequence.base].tokenizer.eos_id, *request.params.stop_ids)
         complete = False
         if sequence.constraint and not ends:
             sequence.constraint.accept(token.token_id)
@@ -272,7 +304,7 @@ class CompletionEngine:
         self, job: _Job, sequence: Running, text: str, tokens: tuple[TokenLogprob, ...], reason: FinishReason
     ) -> None:
         heir = self._scheduler.finish(sequence)
-        self._bases[sequence.base].release(sequence.id, heir)
+        self._residents[sequence.base].release(sequence.id, heir)
         job.unfinished.remove(sequence)
         if not job.unfinished:
             self._forget(job)
@@ -289,7 +321,7 @@ class CompletionEngine:
 
     def _drop(self, job: _Job) -> None:
         """Stop working on a request, unfinished as it is."""
-        decoder = self._bases[job.request.weights.base]
+        decoder = self._residents[job.request.weights.base]
         self._scheduler.drop(job.unfinished)
         for sequence in job.unfinished:
             decoder.release(sequence.id)
@@ -301,9 +333,7 @@ class CompletionEngine:
         del self._jobs[request]
         if not request.started:
             self._started(1)
-        if request.weights.adapter is not None:
-            self._bases[request.weights.base].release_adapter(request.weights.adapter)
-        self._bases.release(request.weights.base)
+        self._residents.release(request.weights)
 
     def _started(self, count: int) -> None:
         with self._condition:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
 
 from anyio import to_thread
 from fastapi import Depends, FastAPI
@@ -9,7 +10,8 @@ from fastapi.routing import APIRoute
 
 import luthier
 from luthier.config import Settings
-from luthier.server import errors
+from luthier.server import azure, errors
+from luthier.server.azure.version import MayHaveVersion, WithVersion
 from luthier.server.dependencies import refuse_unknown_query
 from luthier.server.middleware import RequestContextMiddleware
 from luthier.server.openai import batches, completions, files, fine_tunes, fine_tuning_jobs, health, models
@@ -18,6 +20,10 @@ from luthier.server.wiring import Services, open_services
 
 _THREADS = 64
 """Requests that use the disk or the database at once. They are short; a stream has a thread only while it looks."""
+
+
+_LIKE_OPENAI: dict[str, Any] = {"dependencies": [MayHaveVersion], "include_in_schema": False}
+"""Of /openai/v1, where Azure's newest API has OpenAI's own paths."""
 
 
 def create_app(
@@ -57,10 +63,18 @@ def create_app(
     app.state.stopping = False
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
-    for part in (files, fine_tunes, fine_tuning_jobs, models, completions, batches, health):
+    for part in (files, fine_tunes, models, completions):
         app.include_router(part.router)
+        app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)
+    for part in (fine_tuning_jobs, batches):  # which Azure has with OpenAI's own words
+        app.include_router(part.router, prefix="/v1")
+        app.include_router(part.router, prefix="/openai/v1", **_LIKE_OPENAI)
+        app.include_router(part.router, prefix="/openai", dependencies=[WithVersion])
+    for router in azure.ROUTERS:
+        app.include_router(router)
+    app.include_router(health.router)
     return app
 
 
 def _operation_id(route: APIRoute) -> str:
-    return route.name
+    return f"azure_{route.name}" if route.path.startswith("/openai/") else route.name

@@ -28,6 +28,8 @@ async def refuse_unknown_query(request: Request) -> None:
     """
     route = request.scope["route"]
     known = [field.alias for field in route.dependant.query_params]
+    if request.url.path.startswith("/openai/"):
+        known.append("api-version")  # read by a dependency of the routers there
     objects = [parameter["name"] for parameter in (route.openapi_extra or {}).get("parameters", ())]
     for name in request.query_params:
         if name not in known and name.partition("[")[0] not in objects:

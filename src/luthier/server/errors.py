@@ -28,8 +28,24 @@ class MethodNotAllowedError(InvalidRequestError):
     status = 405
 
 
-def error_body(error: LuthierError) -> dict[str, dict[str, str | None]]:
-    return error.body()
+_AZURE_CODES = {
+    400: "invalidPayload",
+    403: "forbidden",
+    404: "notFound",
+    409: "conflict",
+    413: "invalidPayload",
+    503: "serviceUnavailable",
+}
+
+
+def error_body(error: LuthierError, path: str = "") -> dict[str, dict[str, str | None]]:
+    """The `error` object. For a path of Azure's API it has a code always, and names the field as `target` too."""
+    body = error.body()
+    if path.startswith("/openai/") and not path.startswith("/openai/v1/"):
+        fallback = "internalFailure" if error.status >= 500 else str(error.status)
+        body["error"]["code"] = error.code or _AZURE_CODES.get(error.status, fallback)
+        body["error"]["target"] = error.param
+    return body
 
 
 def install(app: FastAPI) -> None:
@@ -39,20 +55,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def _answer(error: LuthierError, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(error_body(error), error.status, headers)
+def _answer(request: Request, error: LuthierError, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(error_body(error, request.url.path), error.status, headers)
 
 
 async def _on_luthier_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LuthierError)
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s %s: %s", request.method, request.url.path, error.message)
-    return _answer(error)
+    return _answer(request, error)
 
 
-async def _on_validation_error(_request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(from_validation(error.errors()))
+    return _answer(request, from_validation(error.errors()))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -64,16 +80,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         if method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
         message = f"Not allowed to {method} on {path}. It takes {' and '.join(allowed)}."
-        return _answer(MethodNotAllowedError(message, code="method_not_allowed"), headers)
+        return _answer(request, MethodNotAllowedError(message, code="method_not_allowed"), headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
         hint = (
             ""
-            if path.startswith("/v1/")
-            else " The API's paths begin with /v1: is it missing in the client's base URL?"
+            if path.startswith(("/v1/", "/openai/"))
+            else " The API's paths begin with /v1, or as Azure's with /openai: is it missing in the client's base URL?"
         )
-        return _answer(NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
+        return _answer(request, NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
     other = InvalidRequestError if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else LuthierError
-    return JSONResponse(error_body(other(str(error.detail))), error.status_code, error.headers)
+    return JSONResponse(error_body(other(str(error.detail)), path), error.status_code, error.headers)
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -62,7 +62,7 @@ class RequestContextMiddleware:
                 f"The server had an error while processing your request. Its log has the reason under {request_id}.",
                 code="internal_error",
             )
-            await JSONResponse(error_body(error), error.status)(scope, receive, send_with_headers)
+            await JSONResponse(error_body(error, scope["path"]), error.status)(scope, receive, send_with_headers)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start and stop. What keeps the server from starting is told in its own words, without a stack trace."""

@@ -12,12 +12,15 @@ from luthier.server.batch_endpoints import batch_endpoints
 from luthier.services.batch_runner import BatchRunner
 from luthier.services.batches import BatchService
 from luthier.services.completions import CompletionService
+from luthier.services.deployments import DeploymentService
+from luthier.services.file_import import FileImport
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
 from luthier.services.models import ModelService
 from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
+from luthier.storage.deployments import DeploymentStore
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import TunedModelStore
@@ -30,6 +33,8 @@ class Services:
     models: ModelService
     completions: CompletionService
     batches: BatchService
+    deployments: DeploymentService
+    imports: FileImport
 
 
 @contextmanager
@@ -50,16 +55,23 @@ def open_services(settings: Settings) -> Iterator[Services]:
         executor = LocalExecutor(settings, jobs)
         executor.start()
         opened.callback(executor.stop)
-        models = ModelService(settings, bases, bases.registry, tuned, engine.evict)
+        deployed = DeploymentStore(database)
+        models = ModelService(settings, bases, bases.registry, tuned, engine.evict, deployed)
+        deployments = DeploymentService(settings, deployed, models, engine)
+        deployments.start()
+        opened.callback(deployments.close)
         completions = CompletionService(models, engine)
         batches, endpoints = BatchStore(database), batch_endpoints(completions)
         runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
         runner.start()
         opened.callback(runner.stop)
+        file_service = FileService(settings, files, Blobs(settings))
         yield Services(
-            files=FileService(settings, files, Blobs(settings)),
+            files=file_service,
             fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
             models=models,
             completions=completions,
             batches=BatchService(batches, files, endpoints.keys(), runner),
+            deployments=deployments,
+            imports=FileImport(settings, file_service),
         )

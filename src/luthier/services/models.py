@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 from luthier.catalogue.registry import Registry
 from luthier.completion.sequence import Weights
 from luthier.config import Settings
+from luthier.domain.deployment import Deployment
 from luthier.domain.hyperparameters import Method
 from luthier.domain.model import TunedModel
-from luthier.errors import NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
+from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.loader import MAX_CONTEXT
 from luthier.modeling.tokenizer import HFTokenizer
+from luthier.services.capabilities import Capabilities, chats
+from luthier.storage.deployments import DeploymentStore
 from luthier.storage.models import TunedModelStore
 from luthier.types import Tokenizer
 
@@ -59,6 +62,7 @@ class ModelDetails:
         pulled: they need no pulling.
         note: words for the user when other weights stand in for the name's own.
         method, job_id, step: of a tuned model: how, by which fine-tune, and at which step of a checkpoint.
+        capabilities: what it can be asked for.
     """
 
     weights: str
@@ -73,6 +77,7 @@ class ModelDetails:
     method: Method | None = None
     job_id: str | None = None
     step: int | None = None
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class ModelService:
 
     Args:
         evict: tells the completion engine that a folder's weights are gone.
+        deployments: names of the owner's own, which go before all others; None for none.
     """
 
     def __init__(
@@ -130,22 +136,40 @@ class ModelService:
         registry: Registry,
         tuned: TunedModelStore,
         evict: Callable[[Path], None],
+        deployments: DeploymentStore | None = None,
     ) -> None:
         self._settings = settings
         self._bases = bases
         self._registry = registry
         self._tuned = tuned
         self._evict = evict
+        self._deployments = deployments
 
-    def list(self) -> list[ModelCard]:
+    def models(self) -> list[ModelCard]:
         """The aliases, then other bases on this machine, then tuned models, oldest first."""
         names = self._registry.names()
         served = {self._registry.resolve(name).entry.key for name in names}
         others = [base.key for base in self._bases.list() if base.key not in served and self._is_known(base.key)]
-        return [self._base_card(name) for name in [*names, *others]] + list(map(self._tuned_card, self._tuned.list()))
+        return [self._base_card(name) for name in [*names, *others]] + [*map(self._tuned_card, self._tuned.list())]
+
+    def list(self) -> list[ModelCard]:
+        """Every name that a request can have: what `models` lists, and deployments in place of what they hide."""
+        deployed = self._deployments.list() if self._deployments else []
+        cards = {card.id: card for card in self.models()}
+        return list({**cards, **{one.id: self._deployed_card(one) for one in deployed}}.values())
 
     def get(self, name: str) -> ModelCard:
+        """What a name means in a request: a deployment's model under the deployment's name, or else the model.
+
+        Raises:
+            NotFoundError: nobody knows the name.
         """
+        deployment = self._deployment(name)
+        return self._deployed_card(deployment) if deployment else self.model(name)
+
+    def model(self, name: str) -> ModelCard:
+        """The model of that name, whatever is deployed under it.
+
         Raises:
             NotFoundError: nobody knows the name.
         """
@@ -157,8 +181,10 @@ class ModelService:
 
         Raises:
             PermissionDeniedError: it is a base.
+            InvalidRequestError: it is deployed, or a deployment's name.
             NotFoundError: nobody knows the name.
         """
+        self._refuse_deployed(name)
         if self._tuned.find(name) is None:
             self._registry.resolve(name)
             raise PermissionDeniedError(
@@ -172,8 +198,17 @@ class ModelService:
         if folder.exists():
             shutil.rmtree(folder)
 
+    def behind(self, name: str) -> str:
+        """The model that answers to a name: of a deployment its model, or else the name itself."""
+        deployment = self._deployment(name)
+        return deployment.model if deployment else name
+
     def resolve(self, name: str) -> ServedModel:
-        """The weights behind a name, on this machine. Pulls a base at its first use, which takes a while.
+        """The weights behind a name that a request has. As `resolve_model`, but for deployments, which go first."""
+        return replace(self.resolve_model(self.behind(name)), id=name)
+
+    def resolve_model(self, name: str) -> ServedModel:
+        """The weights of a model, on this machine. Pulls a base at its first use, which takes a while.
 
         Raises:
             NotFoundError: nobody knows the name.
@@ -196,6 +231,21 @@ class ModelService:
         folder = self._settings.tuned_dir / tuned.folder
         return Weights(base.path, folder) if tuned.method is Method.LORA else Weights(folder)
 
+    def _deployment(self, name: str) -> Deployment | None:
+        return self._deployments.find(name) if self._deployments else None
+
+    def _refuse_deployed(self, name: str) -> None:
+        if self._deployment(name) is not None:
+            raise InvalidRequestError(
+                f"'{name}' is a deployment. `luthier undeploy {name}` removes it; its model stays.", param="model"
+            )
+        deployed = self._deployments.list(model=name) if self._deployments else []
+        if deployed:
+            raise InvalidRequestError(
+                f"'{name}' is deployed as {', '.join(one.id for one in deployed)}. Delete the deployment first.",
+                param="model",
+            )
+
     def _is_known(self, key: str) -> bool:
         """False for weights whose entry has been taken out of the alias file since they were pulled."""
         try:
@@ -216,6 +266,16 @@ class ModelService:
         details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
         return ModelCard(model.id, model.created_at, TUNED_OWNER, model.root, model.parent, details)
 
+    def _deployed_card(self, deployment: Deployment) -> ModelCard:
+        """The card of the model behind a deployment, under the deployment's name."""
+        name, model = deployment.id, deployment.model
+        try:
+            card = self.model(model)
+        except NotFoundError as error:  # taken out of the alias file since
+            details = ModelDetails(model, model, note=f"This deployment cannot answer now: {error.message}")
+            card = ModelCard(model, deployment.created_at, TUNED_OWNER, root=model, parent=None, details=details)
+        return replace(card, id=name, created=deployment.created_at, owned_by=TUNED_OWNER, parent=model)
+
     def _details(self, name: str) -> ModelDetails:
         resolution = self._registry.resolve(name)
         entry, note = resolution.entry, resolution.note
@@ -233,6 +293,7 @@ class ModelService:
             size_bytes=local.size_bytes if local else entry.size_bytes,
             pulled=local is not None,
             note=note,
+            capabilities=Capabilities(chat_completion=local is not None and chats(local.path)),
         )
 
     def _pulled_at(self, name: str) -> int:

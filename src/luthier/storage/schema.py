@@ -142,3 +142,18 @@ batches = Table(
     Index(None, "status", "position"),
     sqlite_autoincrement=True,
 )
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("model", Text, nullable=False),
+    Column("scale_type", String(16), nullable=False),
+    Column("capacity", BigInteger),
+    Column("status", String(16), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("error", Text),
+    sqlite_autoincrement=True,
+)

@@ -27,6 +27,8 @@ class FakeServer:
     jobs: list[Json] = field(default_factory=list)
     streams: list[bytes] = field(default_factory=list)  # of events, one a request
     completion: Json = field(default_factory=dict)
+    deployments: list[Json] = field(default_factory=list)
+    deployment: Json = field(default_factory=dict)  # as the next creation answers
 
     @staticmethod
     def sse(*objects: Json) -> bytes:
@@ -96,6 +98,9 @@ class FakeServer:
             "DELETE (files|fine-tunes|models)/([^/]+)": lambda _, *names: self._ok({"id": names[1], "deleted": True}),
             "GET models": lambda _: self._ok({"data": [{"id": "ada"}]}),
             "GET models/([^/]+)": lambda _, name: self._ok({"id": name}),
+            "GET /openai/deployments": lambda _: self._ok({"data": self.deployments}),
+            "PUT /openai/deployments/([^/]+)": lambda *_: self._ok(self.deployment),
+            "DELETE /openai/deployments/([^/]+)": lambda _, name: self._ok({"id": name, "deleted": True}),
             "POST completions": lambda _: (
                 httpx.Response(200, content=self.streams.pop(0)) if self.streams else self._ok(self.completion)
             ),

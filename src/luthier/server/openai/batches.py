@@ -9,7 +9,7 @@ from luthier.server.dependencies import ServicesOf
 from luthier.server.wire.base import CursorPage
 from luthier.server.wire.batches import BatchObject, CreateBatchBody
 
-router = APIRouter(prefix="/v1/batches", tags=["Batches"], route_class=JsonRoute)
+router = APIRouter(prefix="/batches", tags=["Batches"], route_class=JsonRoute)
 
 
 @router.post("")

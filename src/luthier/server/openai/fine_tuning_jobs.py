@@ -14,7 +14,7 @@ from luthier.server.wire.base import CursorPage, Listing
 from luthier.server.wire.jobs import CheckpointObject, CreateJobBody, JobEvent, JobObject
 from luthier.services.fine_tunes import CreateFineTune
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["Fine-tuning jobs"], route_class=JsonRoute)
+router = APIRouter(prefix="/fine_tuning/jobs", tags=["Fine-tuning jobs"], route_class=JsonRoute)
 
 After = Annotated[str | None, Query(description="Id of the last item already seen.")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Items of one page.")]

@@ -1,0 +1,199 @@
+"""Azure's paths by today's `AzureOpenAI` and by plain HTTP."""
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from contract_helpers import Server, jsonl, rows
+
+VERSION = "2025-04-01-preview"
+OLD_VERSION = "2022-12-01"
+
+
+@pytest.fixture(scope="session")
+def endpoint(server: Server) -> str:
+    return server.url.removesuffix("/v1")
+
+
+@pytest.fixture(scope="session")
+def azure(endpoint: str) -> Iterator[openai.AzureOpenAI]:
+    with openai.AzureOpenAI(azure_endpoint=endpoint, api_key="sk-test", api_version=VERSION, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def prod(server: Server, endpoint: str) -> Iterator[str]:
+    """A deployment of `ada` under a name of one's own."""
+    url = f"{endpoint}/openai/deployments/prod?api-version={OLD_VERSION}"
+    answer = server.http.put(url, json={"model": "ada"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded"), answer.text
+    yield "prod"
+    assert server.http.delete(url).json() == {"id": "prod", "object": "deployment", "deleted": True}
+
+
+def call(server: Server, method: str, path: str, version: str | None = OLD_VERSION, **options: object):
+    url = server.url.removesuffix("/v1") + path
+    return server.http.request(method, url, params={"api-version": version} if version else {}, **options)
+
+
+@pytest.mark.contract("PUT /openai/deployments/{deployment}", "model", "honoured")
+@pytest.mark.contract(
+    "POST /openai/deployments/{deployment}/completions",
+    "model",
+    "different",
+    how="May be left out; a model that is neither the deployment, nor its model, nor that model's base is refused.",
+)
+def test_a_completion_of_a_deployment(azure: openai.AzureOpenAI, endpoint: str, prod: str) -> None:
+    by_model = azure.completions.create(model=prod, prompt="a", max_tokens=2, temperature=0)
+    assert by_model.model == "ada"
+    with openai.AzureOpenAI(
+        azure_endpoint=endpoint, azure_deployment=prod, azure_ad_token="token", api_version=VERSION
+    ) as other:
+        by_endpoint = other.completions.create(model="ada", prompt="a", max_tokens=2, temperature=0)
+        assert by_endpoint.choices == by_model.choices
+        with pytest.raises(openai.BadRequestError, match="answers with 'ada'"):
+            other.completions.create(model="gpt-4o-nobody", prompt="a")
+        chunks = list(other.completions.create(model="ada", prompt="a", max_tokens=2, temperature=0, stream=True))
+        assert "".join(chunk.choices[0].text for chunk in chunks) == by_model.choices[0].text
+
+
+@pytest.mark.contract(
+    "POST /openai/deployments/{deployment}/completions", "*", "honoured", how="As `POST /v1/completions`."
+)
+def test_a_models_own_name_needs_no_deployment(azure: openai.AzureOpenAI, client: openai.OpenAI) -> None:
+    asked = {"prompt": ["a", "b"], "max_tokens": 2, "temperature": 0, "logprobs": 2, "echo": True}
+    here, there = azure.completions.create(model="ada", **asked), client.completions.create(model="ada", **asked)
+    assert (here.choices, here.usage) == (there.choices, there.usage)
+
+
+def test_a_deployed_name_is_a_model_everywhere(client: openai.OpenAI, endpoint: str, prod: str) -> None:
+    assert client.completions.create(model=prod, prompt="a", max_tokens=1).model == prod
+    assert client.models.retrieve(prod).to_dict()["parent"] == "ada"
+    assert prod in {model.id for model in client.models.list()}
+    with openai.OpenAI(base_url=f"{endpoint}/openai/v1/", api_key="sk-test") as newest:
+        assert newest.completions.create(model=prod, prompt="a", max_tokens=1).model == prod
+        assert prod in {model.id for model in newest.models.list()}
+        assert newest.files.list().data == client.files.list().data
+        assert newest.fine_tuning.jobs.list().data == client.fine_tuning.jobs.list().data
+
+
+@pytest.mark.parametrize("version", [None, "preview", "v1", "2025-01-01"])
+def test_under_v1_a_version_may_be_left_out(server: Server, version: str | None) -> None:
+    assert call(server, "GET", "/openai/v1/models", version).status_code == 200
+
+
+def test_a_deployment_that_is_not_there(azure: openai.AzureOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        azure.completions.create(model="nobody", prompt="a")
+    assert refused.value.code == "DeploymentNotFound"
+
+
+@pytest.mark.contract("GET /openai/files", "purpose", "honoured")
+@pytest.mark.contract("POST /openai/fine_tuning/jobs", "*", "honoured", how="As `POST /v1/fine_tuning/jobs`.")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs", "", "honoured")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}", "", "honoured")
+@pytest.mark.contract("POST /openai/fine_tuning/jobs/{job_id}/cancel", "", "honoured")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}/events", "", "honoured")
+def test_files_and_jobs_of_todays_client(azure: openai.AzureOpenAI) -> None:
+    file = azure.files.create(file=("t.jsonl", jsonl(rows(4))), purpose="fine-tune")
+    assert azure.files.wait_for_processing(file.id, max_wait_seconds=1).status == "processed"
+    assert azure.files.content(file.id).read() == jsonl(rows(4))
+    assert file.id in {one.id for one in azure.files.list(purpose="fine-tune")}
+    job = azure.fine_tuning.jobs.create(training_file=file.id, model="ada")
+    assert job.id.startswith("ftjob-")
+    assert job.id in {one.id for one in azure.fine_tuning.jobs.list()}
+    assert azure.fine_tuning.jobs.cancel(job.id).id == azure.fine_tuning.jobs.retrieve(job.id).id == job.id
+    assert azure.fine_tuning.jobs.list_events(job.id).data
+
+
+def test_files_say_their_state_in_the_versions_words(server: Server) -> None:
+    file = call(server, "POST", "/openai/files", files={"file": ("t.jsonl", b"no\n")}, data={"purpose": "fine-tune"})
+    assert file.status_code == 201
+    assert file.headers["location"] == f"/openai/files/{file.json()['id']}"
+    assert (file.json()["status"], file.json()["error"]["code"]) == ("failed", "jsonlValidationFailed")
+    for version, status in (("2024-06-01", "failed"), ("2024-07-01-preview", "error"), ("2024-10-21", "error")):
+        assert call(server, "GET", file.headers["location"], version).json()["status"] == status
+    assert call(server, "DELETE", file.headers["location"]).json()["deleted"]
+
+
+@pytest.mark.parametrize("path", ["files", "fine-tunes", "fine_tuning/jobs", "models", "deployments"])
+@pytest.mark.parametrize("version", [None, "", "2022", "2022-13-01", "latest", "2022-12-01-", "v1"])
+def test_each_path_wants_a_version(server: Server, path: str, version: str | None) -> None:
+    answer = call(server, "GET", f"/openai/{path}", None if version is None else version or "%20")
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["target"]) == ("api-version", "api-version")
+    assert error["code"] in ("invalidPayload", "InvalidApiVersionParameter")
+
+
+@pytest.mark.parametrize("version", [OLD_VERSION, VERSION, "2030-01-31", "2023-09-15-preview"])
+def test_any_wellformed_version_is_taken(server: Server, version: str) -> None:
+    assert call(server, "GET", "/openai/models", version).status_code == 200
+
+
+@pytest.mark.contract(
+    "POST /openai/files/import",
+    "content_url",
+    "different",
+    how="Refused unless its host stands in LUTHIER_IMPORT_HOSTS; the file is there with the answer.",
+)
+@pytest.mark.contract("POST /openai/files/import", ("filename", "purpose"), "honoured")
+def test_a_file_from_a_url(server: Server, endpoint: str) -> None:
+    there = call(server, "POST", "/openai/files", files={"file": ("a", jsonl(rows(4)))}, data={"purpose": "fine-tune"})
+    source = f"{endpoint}/v1/files/{there.json()['id']}/content"
+    asked = {"content_url": source, "filename": "b.jsonl", "purpose": "fine-tune"}
+    made = call(server, "POST", "/openai/files/import", json=asked)
+    assert made.status_code == 201, made.text
+    assert (made.json()["status"], made.json()["filename"]) == ("succeeded", "b.jsonl")
+    assert call(server, "GET", f"{made.headers['location']}/content").content == jsonl(rows(4))
+    refused = call(server, "POST", "/openai/files/import", json={**asked, "content_url": "https://example.com/t"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    missing = call(server, "POST", "/openai/files/import", json={**asked, "content_url": f"{source}-not"})
+    assert (missing.status_code, missing.json()["error"]["code"]) == (400, "fileImportFailed")
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"scale_settings": {"scale_type": "standard"}}, "model"),
+        ({"model": "ada"}, "scale_settings"),
+        ({"model": "ada", "scale_settings": {}}, "scale_settings.scale_type"),
+        ({"model": "ada", "scale_settings": {"scale_type": "other"}}, "scale_settings.scale_type"),
+        ({"model": "ada", "scale_settings": {"scale_type": "manual"}}, "scale_settings.capacity"),
+        ({"model": "ada", "scale_settings": {"scale_type": "manual", "capacity": 0}}, "scale_settings.capacity"),
+        ({"model": "ada", "scale_settings": {"scale_type": "standard", "capacity": 1}}, "scale_settings.capacity"),
+        ({"model": "ada", "scale_settings": {"scale_type": "standard"}, "size": 1}, "size"),
+    ],
+)
+def test_deployments_that_are_refused(server: Server, body: dict[str, object], param: str) -> None:
+    answer = call(server, "POST", "/openai/deployments", json=body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert answer.json()["error"]["code"] == "invalidPayload"
+
+
+def test_a_model_that_nobody_knows_cannot_be_deployed(server: Server) -> None:
+    body = {"model": "nobody", "scale_settings": {"scale_type": "standard"}}
+    answer = call(server, "POST", "/openai/deployments", json=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.contract("PUT /openai/deployments/{deployment}", "scale_settings", "honoured")
+def test_names_of_ones_own(server: Server, prod: str) -> None:
+    scale = {"scale_type": "manual", "capacity": 3}
+    again = call(server, "PUT", f"/openai/deployments/{prod}", json={"model": "babbage", "scale_settings": scale})
+    assert (again.json()["model"], again.json()["scale_settings"]) == ("babbage", scale)
+    for name in ("a%20b", "x" * 65, "-a"):
+        assert call(server, "PUT", f"/openai/deployments/{name}", json={"model": "ada"}).status_code == 400
+
+
+def test_errors_bear_what_azures_clients_read(server: Server) -> None:
+    for method, path, status, code in (
+        ("GET", "/openai/fine-tunes/ft-none", 404, "fine_tune_id_not_found"),
+        ("GET", "/openai/nowhere", 404, "unknown_url"),
+        ("PATCH", "/openai/files", 405, "method_not_allowed"),
+        ("POST", "/openai/fine-tunes", 400, "invalidPayload"),
+    ):
+        answer = call(server, method, path)
+        assert answer.status_code == status
+        assert set(answer.json()["error"]) == {"message", "type", "param", "code", "target"}
+        assert answer.json()["error"]["code"] == code

@@ -9,7 +9,7 @@ import openai
 import pytest
 from contract_helpers import Server, jsonl, rows
 
-STATUS = {"queued": "pending"}
+STATUS = {"queued": "pending", "paused": "pending"}
 
 
 @pytest.fixture(scope="module")

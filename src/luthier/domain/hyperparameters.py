@@ -11,6 +11,13 @@ class Method(StrEnum):
     FULL = "full"
 
 
+class Objective(StrEnum):
+    """What training makes of the examples."""
+
+    SUPERVISED = "supervised"  # the completions, or the assistant's turns, become more likely
+    DPO = "dpo"  # preferred outputs become more likely than those not preferred (`training.preference`)
+
+
 @dataclass(frozen=True)
 class Hyperparameters:
     """As the user asked for them; None leaves the choice to us (`training.defaults.resolve`).
@@ -27,6 +34,8 @@ class Hyperparameters:
         method: train an adapter or all weights.
         lora_rank: width of the adapter, for `Method.LORA`.
         seed: of order, initial values and dropout.
+        objective: what is learnt from the examples.
+        beta: of `Objective.DPO`: how dear it is to leave the model that training starts from.
     """
 
     n_epochs: int | None = None
@@ -40,6 +49,8 @@ class Hyperparameters:
     method: Method = Method.LORA
     lora_rank: int | None = None
     seed: int | None = None
+    objective: Objective = Objective.SUPERVISED
+    beta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,3 +68,5 @@ class ResolvedHyperparameters:
     classification_n_classes: int | None = None
     classification_positive_class: str | None = None
     classification_betas: tuple[float, ...] = ()
+    objective: Objective = Objective.SUPERVISED
+    beta: float | None = None

@@ -7,10 +7,13 @@ from typing import Any, Self
 from luthier.domain.hyperparameters import Hyperparameters, ResolvedHyperparameters
 from luthier.errors import ConflictError
 
+DEFAULT_ORGANIZATION = "personal"
+
 
 class Status(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
+    PAUSED = "paused"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -21,8 +24,9 @@ class Status(StrEnum):
 
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
-    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.PAUSED, Status.CANCELLED, Status.FAILED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.PAUSED, Status.SUCCEEDED, Status.FAILED, Status.CANCELLED}),
+    Status.PAUSED: frozenset({Status.QUEUED, Status.CANCELLED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
@@ -56,6 +60,22 @@ class Event:
 
 
 @dataclass(frozen=True)
+class WandbRun:
+    """A run at Weights & Biases that a job's metrics go to.
+
+    Args:
+        name: shown there; None shows the job's id.
+        entity: the user or team that owns the run; None leaves it to the key.
+        tags: beside those that every run gets.
+    """
+
+    project: str
+    name: str | None = None
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Job:
     """A fine-tune. Changed only through `evolve`.
 
@@ -64,13 +84,16 @@ class Job:
         hyperparameters: as asked for.
         resolved: as used, every choice made when the job was created; None only before that.
         training_file, validation_file: file ids.
+        organization: whose job it is, as the request's OpenAI-Organization header says it; part of the model's name.
+        project: what the OpenAI-Project header said.
+        wandb: where the metrics go besides the results file.
         base: key of the base's weights; None until the run has found them. A resumed run keeps to them.
         checkpoint_step: step of the newest checkpoint, from which the run can go on.
         result_file: id of compiled_results.csv, once there.
         fine_tuned_model: name of the tuned model, once there.
         trained_tokens: tokens seen by training, all epochs.
         error: why it failed, in words for the user.
-        cancel_requested: the owner wants it to stop; the worker looks at this.
+        cancel_requested, pause_requested: the owner wants it to stop; the worker looks at these.
         metadata: the owner's own key-value pairs.
         created_at, updated_at, started_at, finished_at: Unix seconds.
     """
@@ -85,7 +108,9 @@ class Job:
     updated_at: int
     validation_file: str | None = None
     suffix: str | None = None
-    organization: str = "personal"
+    organization: str = DEFAULT_ORGANIZATION
+    project: str | None = None
+    wandb: WandbRun | None = None
     resolved: ResolvedHyperparameters | None = None
     base: str | None = None
     checkpoint_step: int | None = None
@@ -94,6 +119,7 @@ class Job:
     trained_tokens: int | None = None
     error: str | None = None
     cancel_requested: bool = False
+    pause_requested: bool = False
     metadata: dict[str, str] = field(default_factory=dict)
     started_at: int | None = None
     finished_at: int | None = None

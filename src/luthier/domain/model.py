@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from luthier.domain.hyperparameters import Method
+from luthier.domain.job import DEFAULT_ORGANIZATION
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class TunedModel:
         folder: name of its folder inside `tuned_dir`.
         job_id: the fine-tune that made it.
         step: the checkpoint's step for a checkpoint that can be called, None for the final model.
+        organization: whose job made it.
         created_at: Unix seconds.
     """
 
@@ -28,3 +30,4 @@ class TunedModel:
     job_id: str
     created_at: int
     step: int | None = None
+    organization: str = DEFAULT_ORGANIZATION

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from luthier.domain.job import Dialect, Job
 
 ID_CHARACTERS = string.ascii_letters + string.digits
-MAX_SUFFIX = 40
+MAX_SUFFIX = {Dialect.LEGACY: 40, Dialect.JOBS: 64}
 JOB_PREFIX = {Dialect.LEGACY: "ft-", Dialect.JOBS: "ftjob-"}
 FILE_PREFIX = "file-"
 EVENT_PREFIX = "ftevent-"
@@ -48,15 +48,16 @@ def model_name(job: Job, root: str, at: int) -> str:
 
     legacy: `ada:ft-personal-2023-03-14-18-36-10`, `ada:ft-personal:my-suffix-2023-03-14-18-36-10` (UTC);
     jobs: `ft:ada:personal:my-suffix:aB3dE5fG`, the last part from the job's id.
+    In place of `personal` stands the organization of the request that made the job, where it named one.
 
     Args:
         root: name of the base, see `root_of`.
         at: Unix seconds, when the model was finished.
     """
-    suffix = slug(job.suffix or "")
+    suffix, organization = slug(job.suffix or ""), slug(job.organization)
     if job.dialect is Dialect.JOBS:
-        return f"ft:{root}:{job.organization}:{suffix}:{job.id[-8:]}"
-    owner = f"{job.organization}:{suffix}" if suffix else job.organization
+        return f"ft:{root}:{organization}:{suffix}:{job.id[-8:]}"
+    owner = f"{organization}:{suffix}" if suffix else organization
     return f"{root}:ft-{owner}-{datetime.fromtimestamp(at, UTC):%Y-%m-%d-%H-%M-%S}"
 
 

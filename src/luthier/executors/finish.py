@@ -96,9 +96,9 @@ def _save_models(
     for epoch in result.epochs[:-1]:
         folder = _keep(epoch.folder, settings.tuned_dir / f"{job.id}-step-{epoch.step}")
         model_id = checkpoint_name(name, epoch.step)
-        found.append(TunedModel(model_id, root, job.model, method, folder, job.id, now, step=epoch.step))
+        found.append(TunedModel(model_id, root, job.model, method, folder, job.id, now, epoch.step, job.organization))
     folder = _keep(result.folder, settings.tuned_dir / job.id)
-    return [*found, TunedModel(name, root, job.model, method, folder, job.id, now)]
+    return [*found, TunedModel(name, root, job.model, method, folder, job.id, now, organization=job.organization)]
 
 
 def _free_name(job: Job, now: int, models: TunedModelStore) -> str:

@@ -109,8 +109,8 @@ class LocalExecutor:
     def _take_up(self) -> None:
         """Put the jobs back into the queue that run no more, and clear away what jobs that are over left."""
         for job in self._jobs.list(status=Status.RUNNING).items:
-            if job.cancel_requested:
-                self._jobs.transition(job.id, event("Fine-tune cancelled"), status=Status.CANCELLED)
+            if job.cancel_requested or job.pause_requested:
+                self._jobs.settle(job.id)
             else:
                 where = "from its beginning" if job.checkpoint_step is None else f"after step {job.checkpoint_step}"
                 told = event(f"The server was started again; the job goes on {where}", level="warn")
@@ -162,8 +162,8 @@ class LocalExecutor:
             return
         if job.status is Status.RUNNING:
             death = describe_death(exit_code, log)
-            if job.cancel_requested:
-                self._jobs.transition(job.id, event("Fine-tune cancelled"), status=Status.CANCELLED)
+            if job.cancel_requested or job.pause_requested:
+                self._jobs.settle(job.id)
             elif job.checkpoint_step is not None and job.checkpoint_step != before.checkpoint_step:
                 told = event(f"{death} The job goes on after step {job.checkpoint_step}", level="warn")
                 self._jobs.transition(job.id, told, status=Status.QUEUED)

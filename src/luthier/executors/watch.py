@@ -1,5 +1,6 @@
 """Who may stop a worker: its owner, by a word in the store, and the server that started it, by ending."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 from luthier.domain.job import Status
 from luthier.errors import ConflictError, NotFoundError
-from luthier.storage.jobs import JobStore, event
+from luthier.storage.jobs import JobStore
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +20,9 @@ class Watch:
     """Two threads beside the training.
 
     One reads the pipe that the server holds open: its end means that the server is gone, on every system. The other
-    asks the store each second whether the job is to be cancelled. Training looks at `should_stop`; when it does not
-    stop in time, because it loads or pulls, the process ends all the same: everything it does can be done again.
+    asks the store each second whether the job is to be cancelled or paused. Training looks at `should_stop`; when it
+    does not stop in time, because it loads or pulls, the process ends all the same: everything it does can be done
+    again.
 
     Args:
         pipe: file descriptor of the worker's standard input. Read without Python's buffer, whose lock a thread that
@@ -35,7 +37,7 @@ class Watch:
         self._end = end
         self._over = threading.Event()
         self._stop = threading.Event()
-        self.cancelled = False
+        self.asked = False  # by the owner, to stop
 
     def should_stop(self) -> bool:
         return self._stop.is_set()
@@ -48,12 +50,10 @@ class Watch:
         """The run is over; from now on nothing ends the process."""
         self._over.set()
 
-    def cancel(self) -> None:
-        """Mark the job as cancelled, unless it has come to another end."""
-        try:
-            self._jobs.transition(self._job_id, event("Fine-tune cancelled"), status=Status.CANCELLED)
-        except (ConflictError, NotFoundError):
-            return
+    def settle(self) -> None:
+        """Mark the job as its owner wants it, unless it has come to another end."""
+        with contextlib.suppress(ConflictError, NotFoundError):
+            self._jobs.settle(self._job_id)
 
     def _watch_server(self) -> None:
         while os.read(self._pipe, 4096):
@@ -69,11 +69,12 @@ class Watch:
             except Exception:  # a store that is locked for long must not end the watch
                 logger.exception("the job cannot be looked at")
                 continue
-            if job.status is Status.RUNNING and not job.cancel_requested:
+            self.asked = job.cancel_requested or job.pause_requested
+            if job.status is Status.RUNNING and not self.asked:
                 continue
-            self.cancelled = job.cancel_requested
             self._stop.set()
             if not self._over.wait(_GRACE_SECONDS):
-                if self.cancelled:
-                    self.cancel()
+                if self.asked:
+                    self.settle()
                 self._end(0)
+            return

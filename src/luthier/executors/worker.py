@@ -120,8 +120,8 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
         finish(job, result, local.key, settings, jobs, models)
         if (rate := story.tokens_per_second()) is not None:
             estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, rate)
-    elif watch.cancelled:
-        watch.cancel()
+    elif watch.asked:
+        watch.settle()
 
 
 def _examples(job: Job, settings: Settings, base: BaseModel) -> tuple[list[EncodedExample], list[EncodedExample]]:

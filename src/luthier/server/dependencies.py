@@ -1,5 +1,6 @@
 """What the routes ask for: the services, the settings, and a query without unknown parameters."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
@@ -36,5 +37,21 @@ async def refuse_unknown_query(request: Request) -> None:
             raise UnknownFieldError(name, [*known, *objects], f"{request.method} {route.path}")
 
 
+@dataclass(frozen=True)
+class Owner:
+    """On whose behalf a request is made, as its headers say; None where they say nothing."""
+
+    organization: str | None
+    project: str | None
+
+
+async def _owner(request: Request) -> Owner:
+    return Owner(
+        request.headers.get("openai-organization", "").strip() or None,
+        request.headers.get("openai-project", "").strip() or None,
+    )
+
+
+OwnerOf = Annotated[Owner, Depends(_owner)]
 ServicesOf = Annotated[Services, Depends(_services)]
 SettingsOf = Annotated[Settings, Depends(_settings)]

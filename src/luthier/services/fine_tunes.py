@@ -8,11 +8,12 @@ from typing import Protocol
 from luthier.config import Settings
 from luthier.domain.file import File
 from luthier.domain.hyperparameters import Hyperparameters
-from luthier.domain.job import Dialect, Event, Job, Status
+from luthier.domain.job import DEFAULT_ORGANIZATION, Dialect, Event, Job, Status, WandbRun
 from luthier.domain.model import TunedModel
 from luthier.domain.names import JOB_PREFIX, new_id
 from luthier.domain.page import Page
 from luthier.errors import NotFoundError
+from luthier.executors.finish import clean
 from luthier.modeling.bases import BaseStore
 from luthier.reports import result_csv
 from luthier.services.job_checks import JobChecks
@@ -38,6 +39,9 @@ class CreateFineTune:
     validation_file: str | None = None
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     suffix: str | None = None
+    organization: str | None = None
+    project: str | None = None
+    wandb: WandbRun | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,6 +83,7 @@ class FineTuneService:
         executor: Executor,
         bases: BaseStore,
     ) -> None:
+        self._settings = settings
         self._jobs = jobs
         self._files = files
         self._models = models
@@ -102,6 +107,9 @@ class FineTuneService:
             training_file=request.training_file,
             validation_file=request.validation_file,
             suffix=request.suffix or None,
+            organization=request.organization or DEFAULT_ORGANIZATION,
+            project=request.project or None,
+            wandb=request.wandb,
             metadata=dict(request.metadata),
             created_at=now,
             updated_at=now,
@@ -137,20 +145,45 @@ class FineTuneService:
         return self._jobs.get(job_id)
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job: at once if it waits, within seconds if it runs.
+        """Stop a job for good: at once if it waits or is paused, within seconds if it runs.
 
         Raises:
             NotFoundError: there is no such job.
             InvalidRequestError: it is over.
         """
-        return self._jobs.request_cancel(job_id)
+        job = self._jobs.request_cancel(job_id)
+        if job.status.is_final:
+            clean(job, self._settings)
+        return job
+
+    def pause(self, job_id: str) -> Job:
+        """Stop a job so that it can go on: at once if it waits, at a checkpoint within seconds if it runs.
+
+        Others in the queue go on meanwhile.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it is over, paused already, or about to be cancelled.
+        """
+        return self._jobs.request_pause(job_id)
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue; it goes on where it was.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it is not paused.
+        """
+        job = self._jobs.resume(job_id)
+        self._executor.wake()
+        return job
 
     def delete(self, job_id: str) -> None:
         """Forget a job that is over. Its model and files stay.
 
         Raises:
             NotFoundError: there is no such job.
-            InvalidRequestError: it waits or runs.
+            InvalidRequestError: it waits, runs or is paused.
         """
         self._jobs.delete(job_id)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from luthier.config import Settings
 from luthier.datasets.jsonl import parse_example, read_lines
 from luthier.domain.file import FileStatus, Purpose
-from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
+from luthier.domain.hyperparameters import Hyperparameters, Method, Objective, ResolvedHyperparameters
 from luthier.domain.job import Job
 from luthier.domain.names import MAX_SUFFIX, slug
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
@@ -26,6 +26,7 @@ from luthier.training import defaults
 # field → (least, most)
 _WHOLE = {"n_epochs": (1, 50), "batch_size": (1, 256), "lora_rank": (1, 256), "seed": (0, 2**31 - 1)}
 _MAX_MULTIPLIER = 10.0
+_MAX_OWNER = 64  # characters of an organization or project
 _MAX_SHOWN = 5
 
 
@@ -60,7 +61,12 @@ class JobChecks:
             InvalidRequestError: the first thing found to be wrong.
         """
         check_hyperparameters(job.hyperparameters)
-        _check_suffix(job.suffix)
+        _check_suffix(job.suffix, MAX_SUFFIX[job.dialect])
+        _check_organization(job)
+        if job.hyperparameters.objective is Objective.DPO:
+            raise InvalidRequestError("The method 'dpo' is not supported by this server.", param="method.type")
+        if job.wandb is not None:
+            raise InvalidRequestError("'integrations' are not supported by this server.", param="integrations")
         check_metadata(job.metadata)
         parent = self._parent(job)
         train = self._file(job.training_file, "training_file")
@@ -244,13 +250,22 @@ def _warn_of_labels(labels: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def _check_suffix(suffix: str | None) -> None:
+def _check_organization(job: Job) -> None:
+    for header, value in (("OpenAI-Organization", job.organization), ("OpenAI-Project", job.project or "-")):
+        if len(value) > _MAX_OWNER or not value.isprintable():
+            raise InvalidRequestError(f"The header {header} takes up to {_MAX_OWNER} printable characters.")
+    if not slug(job.organization):
+        raise InvalidRequestError(
+            f"Nothing of the organization '{job.organization}' can stand in a model's name. Send letters, digits and "
+            "dashes in the header OpenAI-Organization, or leave it out."
+        )
+
+
+def _check_suffix(suffix: str | None, longest: int) -> None:
     if suffix is None:
         return
-    if len(suffix) > MAX_SUFFIX:
-        raise InvalidRequestError(
-            f"The suffix has {len(suffix)} characters; {MAX_SUFFIX} are the most.", param="suffix"
-        )
+    if len(suffix) > longest:
+        raise InvalidRequestError(f"The suffix has {len(suffix)} characters; {longest} are the most.", param="suffix")
     if not slug(suffix):
         raise InvalidRequestError(
             f"Nothing of the suffix '{suffix}' can stand in a model's name. Use letters, digits and dashes.",

@@ -13,6 +13,7 @@ from luthier.completion.sequence import Weights
 from luthier.config import Settings
 from luthier.domain.deployment import Deployment
 from luthier.domain.hyperparameters import Method
+from luthier.domain.job import DEFAULT_ORGANIZATION
 from luthier.domain.model import TunedModel
 from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore, LocalBase
@@ -24,7 +25,6 @@ from luthier.storage.models import TunedModelStore
 from luthier.types import Tokenizer
 
 BASE_OWNER = "luthier"
-TUNED_OWNER = "personal"
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class ModelService:
         except NotFoundError as error:  # taken out of the alias file since; the record is still there to be deleted
             details = ModelDetails(model.root, model.root, note=f"This model cannot answer now: {error.message}")
         details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
-        return ModelCard(model.id, model.created_at, TUNED_OWNER, model.root, model.parent, details)
+        return ModelCard(model.id, model.created_at, model.organization, model.root, model.parent, details)
 
     def _deployed_card(self, deployment: Deployment) -> ModelCard:
         """The card of the model behind a deployment, under the deployment's name."""
@@ -273,8 +273,10 @@ class ModelService:
             card = self.model(model)
         except NotFoundError as error:  # taken out of the alias file since
             details = ModelDetails(model, model, note=f"This deployment cannot answer now: {error.message}")
-            card = ModelCard(model, deployment.created_at, TUNED_OWNER, root=model, parent=None, details=details)
-        return replace(card, id=name, created=deployment.created_at, owned_by=TUNED_OWNER, parent=model)
+            card = ModelCard(
+                model, deployment.created_at, DEFAULT_ORGANIZATION, root=model, parent=None, details=details
+            )
+        return replace(card, id=name, created=deployment.created_at, owned_by=DEFAULT_ORGANIZATION, parent=model)
 
     def _details(self, name: str) -> ModelDetails:
         resolution = self._registry.resolve(name)

@@ -47,10 +47,8 @@ class JobStore:
                 file_id = getattr(job, param)
                 if file_id is not None and _deleted(connection, file_id):
                     raise InvalidRequestError(f"{file_id} has been deleted meanwhile.", param=param)
-            ahead = connection.execute(
-                select(func.count()).where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
-            ).scalar_one()
             JOBS.insert(connection, job)
+            ahead = self._ahead(connection, job.id)
             self._tell(connection, job.id, [*new_events, event(f"Fine-tune enqueued. Queue number: {ahead}")])
         return job
 
@@ -117,21 +115,84 @@ class JobStore:
         return job
 
     def request_cancel(self, job_id: str) -> Job:
-        """Cancel a waiting job at once; ask a running one to stop, which its worker does within seconds.
+        """Cancel a waiting or paused job at once; ask a running one to stop, which its worker does within seconds.
 
         Raises:
             NotFoundError: there is no such job.
             InvalidRequestError: it is over.
         """
         with self._db.write() as connection:
-            job = JOBS.get(connection, job_id, for_update=True)
-            if job.status.is_final:
-                raise InvalidRequestError(f"Job has already completed: {job_id}. Its status is {job.status}.")
-            if job.status is Status.QUEUED:
+            job = self._unfinished(connection, job_id)
+            if job.status is not Status.RUNNING:
                 job = self._evolve(connection, job_id, status=Status.CANCELLED, cancel_requested=True)
                 self._tell(connection, job_id, [event("Fine-tune cancelled")])
             elif not job.cancel_requested:
                 job = self._evolve(connection, job_id, cancel_requested=True)
+        return job
+
+    def request_pause(self, job_id: str) -> Job:
+        """Pause a waiting job at once; ask a running one to stop at a checkpoint, which its worker does within seconds.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it is over, paused already, or about to be cancelled.
+        """
+        with self._db.write() as connection:
+            job = self._unfinished(connection, job_id)
+            if job.status is Status.PAUSED:
+                raise InvalidRequestError(f"Job is already paused: {job_id}. Resume it to let it go on.")
+            if job.cancel_requested:
+                raise InvalidRequestError(f"Job is being cancelled: {job_id}. It cannot be paused any more.")
+            if job.status is Status.QUEUED:
+                job = self._evolve(connection, job_id, status=Status.PAUSED)
+                self._tell(connection, job_id, [event("Fine-tune paused")])
+            elif not job.pause_requested:
+                job = self._evolve(connection, job_id, pause_requested=True)
+        return job
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue; take back a pause that has not happened yet.
+
+        Raises:
+            NotFoundError: there is no such job.
+            InvalidRequestError: it is not paused.
+        """
+        with self._db.write() as connection:
+            job = self._unfinished(connection, job_id)
+            if job.status is Status.PAUSED:
+                job = self._evolve(connection, job_id, status=Status.QUEUED)
+                where = "from its beginning" if job.checkpoint_step is None else f"after step {job.checkpoint_step}"
+                ahead = self._ahead(connection, job_id)
+                told = (f"Fine-tune resumed; it goes on {where}", f"Fine-tune enqueued. Queue number: {ahead}")
+                self._tell(connection, job_id, [event(message) for message in told])
+            elif job.pause_requested:
+                job = self._evolve(connection, job_id, pause_requested=False)
+            else:
+                raise InvalidRequestError(f"Job is not paused: {job_id}. Its status is {job.status}.")
+        return job
+
+    def settle(self, job_id: str) -> Job:
+        """Record that a running job has stopped because its owner wanted that.
+
+        It becomes cancelled or paused, or goes back into the queue where the owner has changed their mind meanwhile.
+
+        Raises:
+            NotFoundError: there is no such job.
+            ConflictError: it does not run.
+        """
+        with self._db.write() as connection:
+            job = JOBS.get(connection, job_id, for_update=True)
+            if job.status is not Status.RUNNING:
+                raise ConflictError(f"Job {job_id} is {job.status}: it does not run.")
+            if job.cancel_requested:
+                status, message = Status.CANCELLED, "Fine-tune cancelled"
+            elif job.pause_requested:
+                step = job.checkpoint_step
+                status, message = Status.PAUSED, "Fine-tune paused" + ("" if step is None else f" after step {step}")
+            else:
+                status, message = Status.QUEUED, "Fine-tune goes on: the pause was taken back"
+            job = self._evolve(connection, job_id, status=status, pause_requested=False)
+            self._tell(connection, job_id, [event(message)])
         return job
 
     def claim_next(self) -> Job | None:
@@ -152,7 +213,7 @@ class JobStore:
 
         Raises:
             NotFoundError: there is no such job.
-            InvalidRequestError: it waits or runs.
+            InvalidRequestError: it waits, runs or is paused.
         """
         with self._db.write() as connection:
             job = JOBS.get(connection, job_id, for_update=True)
@@ -197,6 +258,19 @@ class JobStore:
             JOBS.get(connection, job_id)
             query = select(events).where(events.c.job_id == job_id)
             return EVENTS.page(connection, query, after=after, limit=limit, newest_first=newest_first)
+
+    def _unfinished(self, connection: Connection, job_id: str) -> Job:
+        job = JOBS.get(connection, job_id, for_update=True)
+        if job.status.is_final:
+            raise InvalidRequestError(f"Job has already completed: {job_id}. Its status is {job.status}.")
+        return job
+
+    def _ahead(self, connection: Connection, job_id: str) -> int:
+        """How many jobs run or will run before this one, which waits."""
+        position = select(jobs.c.position).where(jobs.c.id == job_id).scalar_subquery()
+        before = (jobs.c.status == Status.QUEUED) & (jobs.c.position < position)
+        query = select(func.count()).where(before | (jobs.c.status == Status.RUNNING))
+        return int(connection.execute(query).scalar_one())
 
     def _evolve(self, connection: Connection, job_id: str, **changes: Any) -> Job:
         now = int(time.time())

@@ -47,6 +47,8 @@ jobs = Table(
     Column("validation_file", String(64)),
     Column("suffix", Text),
     Column("organization", Text, nullable=False),
+    Column("project", Text),
+    _json("wandb", nullable=True),
     _json("resolved", nullable=True),
     Column("base", Text),
     Column("checkpoint_step", BigInteger),
@@ -55,6 +57,7 @@ jobs = Table(
     Column("trained_tokens", BigInteger),
     Column("error", Text),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("pause_requested", Boolean, nullable=False),
     _json("metadata"),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
@@ -108,6 +111,7 @@ tuned_models = Table(
     Column("job_id", String(64), nullable=False, index=True),
     Column("created_at", BigInteger, nullable=False),
     Column("step", BigInteger),
+    Column("organization", Text, nullable=False),
     sqlite_autoincrement=True,
 )
 

@@ -181,6 +181,37 @@ def test_a_job_that_was_to_be_cancelled_when_the_server_died_is_cancelled(jobs, 
     assert ended(jobs).status is Status.CANCELLED
 
 
+def test_a_pause_lets_the_others_go_on_and_outlives_servers(settings, jobs, start):
+    add(jobs)
+    add(jobs, "ft-2")
+    first = start(
+        "if job.id == 'ft-2': succeed(); sys.exit()\n"
+        "jobs.transition(job.id, checkpoint_step=7); jobs.request_pause(job.id); kill()"
+    )
+    assert ended(jobs, "ft-2").status is Status.SUCCEEDED
+    assert jobs.get("ft-1").status is Status.PAUSED
+    first.stop()
+    (settings.runs_dir / "ft-1" / "checkpoints").mkdir()
+    second = start(_SUCCEED)
+    add(jobs, "ft-3")
+    second.wake()
+    assert ended(jobs, "ft-3").status is Status.SUCCEEDED
+    assert jobs.get("ft-1").status is Status.PAUSED
+    assert (settings.runs_dir / "ft-1" / "checkpoints").is_dir()
+    jobs.resume("ft-1")
+    second.wake()
+    assert ended(jobs).status is Status.SUCCEEDED
+    assert "Fine-tune paused after step 7" in messages(jobs)
+
+
+def test_a_job_that_was_to_be_paused_when_the_server_died_is_paused(jobs, start):
+    add(jobs)
+    jobs.claim_next()
+    jobs.request_pause("ft-1")
+    start(_SUCCEED)
+    until(lambda: jobs.get("ft-1").status is Status.PAUSED)
+
+
 def test_one_server_for_one_home(settings, jobs, start):
     first = start(_SUCCEED)
     with pytest.raises(ConfigError, match="Another server"):

@@ -191,6 +191,24 @@ def test_a_cancel_stops_within_seconds(jobs, models, claim, run):
     assert models.list() == []
 
 
+def test_a_paused_job_goes_on_where_it_was_and_ends_as_an_undisturbed_one(settings, jobs, claim, run):
+    hp = Hyperparameters(n_epochs=20, batch_size=1, seed=1)
+    whole = claim(hp, "ft-bbbbbbbbbbbbbbbbbbbbbbbb")
+    run(whole)
+    job = claim(hp)
+    threading.Timer(0.3, jobs.request_pause, [job.id]).start()
+    assert run(job) == 0
+    paused = jobs.get(job.id)
+    assert paused.status is Status.PAUSED
+    assert 0 < paused.checkpoint_step < 240
+    assert messages(jobs, job)[-1] == f"Fine-tune paused after step {paused.checkpoint_step}"
+    jobs.resume(job.id)
+    assert run(jobs.claim_next()) == 0
+    assert jobs.get(job.id).status is Status.SUCCEEDED
+    one, other = adapter(settings, job), adapter(settings, whole)
+    assert all((one[name] == other[name]).all() for name in other)
+
+
 def test_a_job_that_is_over_is_left_alone(jobs, claim, run):
     job = claim()
     jobs.transition(job.id, status=Status.FAILED, error="x")

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from luthier.domain.job import Dialect, Job
 from luthier.server.body import JsonRoute
-from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
 from luthier.server.sse import event_stream
 from luthier.server.wire.base import Deleted, Listing
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/fine-tunes", tags=["Fine-tunes"], route_class=Jso
 
 
 @router.post("")
-def create_fine_tune(body: CreateFineTuneBody, services: ServicesOf) -> FineTuneWithEvents:
+def create_fine_tune(body: CreateFineTuneBody, services: ServicesOf, owner: OwnerOf) -> FineTuneWithEvents:
     """Put a fine-tune into the queue."""
     job = services.fine_tunes.create(
         CreateFineTune(
@@ -29,6 +29,8 @@ def create_fine_tune(body: CreateFineTuneBody, services: ServicesOf) -> FineTune
             validation_file=body.validation_file,
             model=body.model,
             suffix=body.suffix,
+            organization=owner.organization,
+            project=owner.project,
             hyperparameters=body.to_domain(seed=body.seed),
         )
     )
@@ -57,7 +59,7 @@ def delete_fine_tune(fine_tune_id: str, services: ServicesOf) -> Deleted:
 
 @router.post("/{fine_tune_id}/cancel")
 def cancel_fine_tune(fine_tune_id: str, services: ServicesOf) -> FineTuneWithEvents:
-    """Stop a fine-tune: at once while it waits, within seconds while it runs."""
+    """Stop a fine-tune for good: at once while it waits or is paused, within seconds while it runs."""
     return _with_events(services, services.fine_tunes.cancel(fine_tune_id))
 
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from luthier.domain.job import Dialect
 from luthier.errors import InvalidRequestError
 from luthier.server.body import JsonRoute
-from luthier.server.dependencies import ServicesOf
+from luthier.server.dependencies import OwnerOf, ServicesOf
 from luthier.server.wire.base import CursorPage, Listing
 from luthier.server.wire.jobs import CheckpointObject, CreateJobBody, JobEvent, JobObject
 from luthier.services.fine_tunes import CreateFineTune
@@ -32,7 +32,7 @@ _METADATA_FILTER: dict[str, Any] = {
 
 
 @router.post("")
-def create_fine_tuning_job(body: CreateJobBody, services: ServicesOf) -> JobObject:
+def create_fine_tuning_job(body: CreateJobBody, services: ServicesOf, owner: OwnerOf) -> JobObject:
     """Put a fine-tune into the queue."""
     job = services.fine_tunes.create(
         CreateFineTune(
@@ -41,6 +41,9 @@ def create_fine_tuning_job(body: CreateJobBody, services: ServicesOf) -> JobObje
             validation_file=body.validation_file,
             model=body.model,
             suffix=body.suffix,
+            organization=owner.organization,
+            project=owner.project,
+            wandb=body.wandb_run(),
             hyperparameters=body.to_hyperparameters(),
             metadata=body.metadata,
         )
@@ -74,8 +77,20 @@ def retrieve_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
 
 @router.post("/{job_id}/cancel")
 def cancel_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
-    """Stop a job: at once while it waits, within seconds while it runs."""
+    """Stop a job for good: at once while it waits or is paused, within seconds while it runs."""
     return JobObject.of(services.fine_tunes.cancel(job_id))
+
+
+@router.post("/{job_id}/pause")
+def pause_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
+    """Stop a job so that it can go on: at once while it waits, at a checkpoint within seconds while it runs."""
+    return JobObject.of(services.fine_tunes.pause(job_id))
+
+
+@router.post("/{job_id}/resume")
+def resume_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
+    """Put a paused job back into the queue. It goes on where it was."""
+    return JobObject.of(services.fine_tunes.resume(job_id))
 
 
 @router.get("/{job_id}/events")

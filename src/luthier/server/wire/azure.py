@@ -19,7 +19,11 @@ _FILE_STATUS = {
     FileStatus.ERROR: "failed",
     FileStatus.DELETED: "deleted",
 }
-_JOB_STATUS = {Status.QUEUED: "notRunning", Status.CANCELLED: "canceled"}  # the others have the same name
+_JOB_STATUS = {  # the others have the same name
+    Status.QUEUED: "notRunning",
+    Status.PAUSED: "notRunning",
+    Status.CANCELLED: "canceled",
+}
 
 
 class AzureError(Answer):

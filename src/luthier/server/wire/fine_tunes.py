@@ -12,7 +12,7 @@ from luthier.server.wire.hyperparameters import HyperparametersBody, printed
 from luthier.services.fine_tunes import JobFiles
 
 DEFAULT_MODEL = "curie"
-_STATUS = {Status.QUEUED: "pending"}  # the others have one name in both dialects
+_STATUS = {Status.QUEUED: "pending", Status.PAUSED: "pending"}  # the others have one name in both dialects
 
 
 class CreateFineTuneBody(HyperparametersBody):
@@ -56,7 +56,8 @@ class FineTune(Answer):
     model: str
     fine_tuned_model: str | None
     organization_id: str
-    status: str = Field(description="pending, running, succeeded, failed or cancelled")
+    project_id: str | None
+    status: str = Field(description="pending (also while paused), running, succeeded, failed or cancelled")
     hyperparams: dict[str, Any]
     training_files: list[FileObject]
     validation_files: list[FileObject]
@@ -71,6 +72,7 @@ class FineTune(Answer):
             model=job.model,
             fine_tuned_model=job.fine_tuned_model,
             organization_id=job.organization,
+            project_id=job.project,
             status=_STATUS.get(job.status, job.status.value),
             hyperparams=printed(job),
             training_files=[FileObject.of(file) for file in files.training],

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from luthier.domain.hyperparameters import Hyperparameters, Method
+from luthier.domain.hyperparameters import Hyperparameters, Method, Objective
 from luthier.domain.job import Job
 from luthier.server.wire.base import RequestBody
 
@@ -56,17 +56,42 @@ class HyperparametersBody(RequestBody):
         return Hyperparameters(**given, seed=seed)
 
 
+class DpoHyperparametersBody(RequestBody):
+    """What a fine-tune on preferences can be told. Left out, null or "auto", the server chooses."""
+
+    title = "The hyperparameters of the method dpo"
+
+    n_epochs: AutoInt = Field(default=None, description="Passes over the training set.")
+    batch_size: AutoInt = Field(default=None, description="Pairs of one optimizer step.")
+    learning_rate_multiplier: AutoFloat = Field(
+        default=None, description="Factor on the base model's own learning rate."
+    )
+    beta: AutoFloat = Field(default=None, description="How dear it is to leave the model that training starts from.")
+    method: Literal["lora", "full"] | None = Field(
+        default=None, description="Train an adapter (lora) or all weights (full)."
+    )
+    lora_rank: AutoInt = Field(default=None, description="Width of the adapter.")
+
+    def to_domain(self, *, seed: int | None) -> Hyperparameters:
+        given = self.model_dump(exclude_none=True)
+        if self.method is not None:
+            given["method"] = Method(self.method)
+        return Hyperparameters(**given, seed=seed, objective=Objective.DPO)
+
+
 _NAMES = set(HyperparametersBody.model_fields)
+_NOT_OF = {Objective.SUPERVISED: {"beta"}, Objective.DPO: {"prompt_loss_weight"}}  # what an objective does not have
 
 
 def printed(job: Job) -> dict[str, Any]:
-    """The hyperparameters of a job, by the names of `HyperparametersBody` and `seed`, sorted.
+    """The hyperparameters of a job, by the names of its method's body and `seed`, sorted.
 
     What was used once that is known, before that what was asked for, with None where the choice is still open.
     Classification fields appear where they were set.
     """
     shown = job.resolved or job.hyperparameters
-    values = {field.name: getattr(shown, field.name) for field in fields(shown)}
+    hidden = _NOT_OF[shown.objective] | {"objective"}
+    values = {field.name: getattr(shown, field.name) for field in fields(shown) if field.name not in hidden}
     values["classification_betas"] = list(values["classification_betas"])
     return {
         name: value

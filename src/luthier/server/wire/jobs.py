@@ -1,15 +1,18 @@
 """Fine-tunes as today's API, `/v1/fine_tuning/jobs`, writes them."""
 
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from luthier.domain.hyperparameters import Hyperparameters
-from luthier.domain.job import Event, Job, Status
+from luthier.domain.hyperparameters import Hyperparameters, Objective
+from luthier.domain.job import Event, Job, Status, WandbRun
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import Answer, RequestBody
-from luthier.server.wire.hyperparameters import HyperparametersBody, printed
+from luthier.server.wire.hyperparameters import DpoHyperparametersBody, HyperparametersBody, printed
 from luthier.services.fine_tunes import Checkpoint
+
+_METHODS = tuple(Objective)
 
 
 class SupervisedBody(RequestBody):
@@ -18,13 +21,35 @@ class SupervisedBody(RequestBody):
     hyperparameters: HyperparametersBody = HyperparametersBody()
 
 
+class DpoBody(RequestBody):
+    title = "The method dpo"
+
+    hyperparameters: DpoHyperparametersBody = DpoHyperparametersBody()
+
+
 class MethodBody(RequestBody):
     title = "The method"
 
-    type: str = Field(description="`supervised`; the others are not there.")
-    supervised: SupervisedBody = SupervisedBody()
-    dpo: dict[str, Any] | None = Field(default=None, description="Not there: refused.")
+    type: str = Field(description="`supervised` or `dpo`.")
+    supervised: SupervisedBody | None = None
+    dpo: DpoBody | None = None
     reinforcement: dict[str, Any] | None = Field(default=None, description="Not there: refused.")
+
+
+class WandbBody(RequestBody):
+    title = "The settings of Weights & Biases"
+
+    project: str = Field(min_length=1, description="Where the run appears; made if needed.")
+    name: str | None = Field(default=None, description="Of the run; left out, the job's id.")
+    entity: str | None = Field(default=None, description="User or team of the run; left out, the key's own.")
+    tags: list[str] = Field(default=[], description="Beside `luthier`, the base's and the job's own.")
+
+
+class IntegrationBody(RequestBody):
+    title = "An integration"
+
+    type: str = Field(description="`wandb`.")
+    wandb: WandbBody | None = None
 
 
 class CreateJobBody(RequestBody):
@@ -37,40 +62,70 @@ class CreateJobBody(RequestBody):
         default=None, description="The older place of the method's own."
     )
     method: MethodBody | None = None
-    suffix: str | None = Field(default=None, description="Up to 40 characters for the tuned model's name.")
+    suffix: str | None = Field(default=None, description="Up to 64 characters for the tuned model's name.")
     seed: int | None = Field(default=None, description="Of order, initial values and dropout.")
     metadata: dict[str, str] = Field(
         default={}, description="Up to 16 pairs; keys up to 64, values up to 512 characters."
     )
-    integrations: list[Any] = Field(default=[], description="None is there: refused unless empty.")
+    integrations: list[IntegrationBody] = Field(default=[], description="At most one, of type `wandb`.")
 
     def to_hyperparameters(self) -> Hyperparameters:
         """
         Raises:
-            InvalidRequestError: another method than supervised, integrations, or hyperparameters in both places.
+            InvalidRequestError: a method that is not there, the fields of another one, or hyperparameters twice.
         """
-        if self.integrations:
+        objective, given = self._method()
+        if given is None or not given.model_fields_set:
+            if self.hyperparameters is not None:
+                return replace(self.hyperparameters.to_domain(seed=self.seed), objective=objective)
+        elif self.hyperparameters is not None:
             raise InvalidRequestError(
-                "'integrations' are not supported: this server sends nothing to other services. "
-                "The results file of the finished job holds every metric.",
-                param="integrations",
-            )
-        if self.method is None:
-            return (self.hyperparameters or HyperparametersBody()).to_domain(seed=self.seed)
-        refused = [name for name in ("dpo", "reinforcement") if getattr(self.method, name) is not None]
-        if self.method.type != "supervised" or refused:
-            name = refused[0] if self.method.type == "supervised" else self.method.type
-            raise InvalidRequestError(
-                f"The method '{name}' is not supported. This server trains by 'supervised'.",
-                param="method.type" if self.method.type != "supervised" else f"method.{name}",
-            )
-        if self.hyperparameters is not None and self.method.supervised.hyperparameters.model_fields_set:
-            raise InvalidRequestError(
-                "Hyperparameters stand both in 'hyperparameters' and in 'method.supervised.hyperparameters'. "
+                f"Hyperparameters stand both in 'hyperparameters' and in 'method.{objective}.hyperparameters'. "
                 "Give them once.",
                 param="hyperparameters",
             )
-        return (self.hyperparameters or self.method.supervised.hyperparameters).to_domain(seed=self.seed)
+        return given.to_domain(seed=self.seed) if given else Hyperparameters(objective=objective, seed=self.seed)
+
+    def wandb_run(self) -> WandbRun | None:
+        """
+        Raises:
+            InvalidRequestError: several integrations, or another than Weights & Biases.
+        """
+        if not self.integrations:
+            return None
+        if len(self.integrations) > 1:
+            raise InvalidRequestError("A job takes one integration.", param="integrations")
+        (only,) = self.integrations
+        if only.type != "wandb":
+            raise InvalidRequestError(
+                f"There is no integration '{only.type}'. The only one is 'wandb'.", param="integrations[0].type"
+            )
+        if only.wandb is None:
+            raise InvalidRequestError(
+                "The integration 'wandb' needs its settings: {'project': …}.", param="integrations[0].wandb"
+            )
+        run = only.wandb
+        return WandbRun(run.project, run.name, run.entity, tuple(run.tags))
+
+    def _method(self) -> tuple[Objective, HyperparametersBody | DpoHyperparametersBody | None]:
+        """The objective, and the hyperparameters that stand in its own place."""
+        method = self.method
+        if method is None:
+            return Objective.SUPERVISED, None
+        if method.type not in _METHODS:
+            raise InvalidRequestError(
+                f"The method '{method.type}' is not supported. This server trains by 'supervised' and 'dpo'.",
+                param="method.type",
+            )
+        objective = Objective(method.type)
+        for name in (*_METHODS, "reinforcement"):
+            if name != objective and getattr(method, name) is not None:
+                raise InvalidRequestError(
+                    f"The method's type is '{objective}'; the field '{name}' is of another method. Leave it out.",
+                    param=f"method.{name}",
+                )
+        own = getattr(method, objective)
+        return objective, own.hyperparameters if own is not None else None
 
 
 class JobError(Answer):
@@ -79,13 +134,28 @@ class JobError(Answer):
     param: str | None = None
 
 
-class SupervisedObject(Answer):
+class HyperparametersObject(Answer):
     hyperparameters: dict[str, Any]
 
 
 class MethodObject(Answer):
-    type: Literal["supervised"] = "supervised"
-    supervised: SupervisedObject
+    """What the job's method is, and what it was told; of `supervised` and `dpo` one is null."""
+
+    type: Literal["supervised", "dpo"]
+    supervised: HyperparametersObject | None = None
+    dpo: HyperparametersObject | None = None
+
+
+class WandbObject(Answer):
+    project: str
+    name: str | None
+    entity: str | None
+    tags: list[str]
+
+
+class IntegrationObject(Answer):
+    type: Literal["wandb"] = "wandb"
+    wandb: WandbObject
 
 
 class JobObject(Answer):
@@ -97,7 +167,8 @@ class JobObject(Answer):
     model: str
     fine_tuned_model: str | None
     organization_id: str
-    status: str = Field(description="queued, running, succeeded, failed or cancelled")
+    project_id: str | None
+    status: str = Field(description="queued, running, paused, succeeded, failed or cancelled")
     hyperparameters: dict[str, Any]
     method: MethodObject
     seed: int | None
@@ -106,12 +177,16 @@ class JobObject(Answer):
     result_files: list[str]
     trained_tokens: int | None
     error: JobError | None
+    integrations: list[IntegrationObject]
     metadata: dict[str, str]
 
     @classmethod
     def of(cls, job: Job) -> Self:
         hyperparameters = {name: "auto" if value is None else value for name, value in printed(job).items()}
         del hyperparameters["seed"]
+        objective = job.hyperparameters.objective
+        own: dict[str, Any] = {objective.value: HyperparametersObject(hyperparameters=hyperparameters)}
+        run = job.wandb
         return cls(
             id=job.id,
             created_at=job.created_at,
@@ -119,15 +194,23 @@ class JobObject(Answer):
             model=job.model,
             fine_tuned_model=job.fine_tuned_model,
             organization_id=job.organization,
+            project_id=job.project,
             status=job.status.value,
             hyperparameters=hyperparameters,
-            method=MethodObject(supervised=SupervisedObject(hyperparameters=hyperparameters)),
+            method=MethodObject(type=objective.value, **own),
             seed=(job.resolved or job.hyperparameters).seed,
             training_file=job.training_file,
             validation_file=job.validation_file,
             result_files=[job.result_file] if job.result_file else [],
             trained_tokens=job.trained_tokens,
             error=JobError(code="training_failed", message=job.error or "") if job.status is Status.FAILED else None,
+            integrations=[]
+            if run is None
+            else [
+                IntegrationObject(
+                    wandb=WandbObject(project=run.project, name=run.name, entity=run.entity, tags=list(run.tags))
+                )
+            ],
             metadata=job.metadata,
         )
 

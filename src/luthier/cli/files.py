@@ -31,7 +31,7 @@ def list_files(client: "Client") -> None:
 def files_create(
     client: "Client",
     file: Annotated[Path, typer.Option("-f", "--file", help="File to upload.")],
-    purpose: Annotated[str, typer.Option("-p", "--purpose", help="What it is for: fine-tune.")],
+    purpose: Annotated[str, typer.Option("-p", "--purpose", help="What it is for: fine-tune or batch.")],
 ) -> None:
     """Upload a file."""
     with _opened(file) as content:
@@ -53,7 +53,7 @@ def files_delete(client: "Client", id: FileId) -> None:
     render.show_json(client.delete("files", id))
 
 
-def get_or_upload(client: "Client", file: str, reuse: bool = True) -> str:
+def get_or_upload(client: "Client", file: str, reuse: bool = True, purpose: str = "fine-tune") -> str:
     """The id on the server of what a user named.
 
     A path is uploaded, unless a file of the same name and content is there already; an http(s) URL is fetched and
@@ -62,17 +62,18 @@ def get_or_upload(client: "Client", file: str, reuse: bool = True) -> str:
     Args:
         file: path, URL or file id.
         reuse: whether to look for the same file on the server first.
+        purpose: what it is for.
 
     Raises:
-        DataError: the server found the file unfit for training; the message says where.
+        DataError: the server found the file unfit for its purpose; the message says where.
         NotFoundError: neither a file here nor one on the server.
     """
     if Path(file).is_file():
         with _opened(Path(file)) as content:
-            return _reuse_or_upload(client, Path(file).name, content, reuse)
+            return _reuse_or_upload(client, Path(file).name, content, reuse, purpose)
     if file.lower().startswith(("http://", "https://")):
         with _fetched(file) as content:
-            return _reuse_or_upload(client, file.rstrip("/").rsplit("/", 1)[-1], content, reuse)
+            return _reuse_or_upload(client, file.rstrip("/").rsplit("/", 1)[-1], content, reuse, purpose)
     try:
         found = client.get("files", file)
     except NotFoundError:
@@ -83,25 +84,26 @@ def get_or_upload(client: "Client", file: str, reuse: bool = True) -> str:
     return file
 
 
-def _reuse_or_upload(client: "Client", name: str, content: BinaryIO, reuse: bool) -> str:
-    if reuse and (known := _same_on_server(client, name, content)):
+def _reuse_or_upload(client: "Client", name: str, content: BinaryIO, reuse: bool, purpose: str) -> str:
+    if reuse and (known := _same_on_server(client, name, content, purpose)):
         render.say(f"{name} is on the server already: {known}")
         return known
-    answer = _upload(client, name, content, "fine-tune")
+    answer = _upload(client, name, content, purpose)
     if answer.get("status") == "error":
-        raise DataError(f"{name} cannot be trained on: {answer.get('status_details')}")
+        unfit = "cannot be trained on" if purpose == "fine-tune" else "cannot be used"
+        raise DataError(f"{name} {unfit}: {answer.get('status_details')}")
     render.say(f"Uploaded {name}: {answer['id']}")
     return str(answer["id"])
 
 
-def _same_on_server(client: "Client", name: str, content: BinaryIO) -> str | None:
+def _same_on_server(client: "Client", name: str, content: BinaryIO, purpose: str) -> str | None:
     """Id of a usable file of this name, size and content on the server."""
     size = content.seek(0, 2)
     content.seek(0)
     alike = [
         file["id"]
         for file in client.get("files")["data"]
-        if (file["filename"], file["bytes"], file["purpose"]) == (name, size, "fine-tune") and file["status"] != "error"
+        if (file["filename"], file["bytes"], file["purpose"]) == (name, size, purpose) and file["status"] != "error"
     ]
     if not alike:
         return None

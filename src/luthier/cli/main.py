@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import completions, deployments, files, fine_tunes, jobs, remote_models, render
+from luthier.cli import batches, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
 from luthier.cli.remote import remote
 from luthier.cli.serve import serve
+from luthier.cli.tokens import tokens
 from luthier.errors import LuthierError
 
 _TUNING = "Tune"
@@ -75,6 +76,15 @@ app.command("deploy", rich_help_panel=_MODELS)(remote(deployments.deploy))
 app.command("deployments", rich_help_panel=_MODELS)(remote(deployments.deployments))
 app.command("undeploy", rich_help_panel=_MODELS)(remote(deployments.undeploy))
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
+app.command("tokens", rich_help_panel=_MODELS)(remote(tokens))
+
+batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
+batch_commands.command("create")(remote(batches.create_batch))
+batch_commands.command("get")(remote(batches.get_batch))
+batch_commands.command("list")(remote(batches.list_batches))
+batch_commands.command("cancel")(remote(batches.cancel_batch))
+batch_commands.command("results")(remote(batches.batch_results))
+app.add_typer(batch_commands, name="batches", rich_help_panel=_MODELS)
 
 _OLD_WORDS = {
     "fine_tunes.create": remote(fine_tunes.create, fine_tunes.FIELDS),
@@ -93,6 +103,10 @@ _OLD_WORDS = {
     "models.get": remote(remote_models.models_get),
     "models.delete": remote(remote_models.models_delete),
     "completions.create": remote(completions.completions_create),
+    "engines.list": remote(engines.engines_list),
+    "engines.get": remote(engines.engines_get),
+    "engines.update": remote(engines.engines_update),
+    "engines.generate": remote(engines.engines_generate),
 }
 for _word, _command in _OLD_WORDS.items():
     api.command(_word)(_command)

@@ -17,7 +17,16 @@ from luthier.cli.remote import Json
 
 _PIPED_WIDTH = 200  # columns of a table when nobody's window limits it
 FINAL = ("succeeded", "failed", "cancelled")
-_COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "error": "red"}
+_COLOURS = {
+    "succeeded": "green",
+    "completed": "green",
+    "failed": "red",
+    "error": "red",
+    "cancelled": "yellow",
+    "expired": "yellow",
+    "running": "cyan",
+    "in_progress": "cyan",
+}
 
 
 def console(stderr: bool = False) -> Console:
@@ -114,6 +123,11 @@ def job_details(job: Json) -> Table:
         rows += [(title, f"{file['filename']} ({file['id']})") for file in job.get(key) or []]
     rows += [(name, str(value)) for name, value in (job.get("hyperparams") or {}).items() if value is not None]
     rows += [(moment(event["created_at"]), event["message"]) for event in (job.get("events") or [])[-10:]]
+    return details(rows)
+
+
+def details(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and values, one row each."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")

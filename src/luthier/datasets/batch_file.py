@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.datasets.jsonl import json_kind, parse_object, read_lines
-from luthier.domain.batch import MAX_REQUESTS, BatchError
+from luthier.domain.batch import MAX_REQUESTS, BatchError, endpoint_of
 from luthier.errors import DataError, LuthierError
 
 MAX_CUSTOM_ID = 512
@@ -24,7 +24,7 @@ class BatchRequest:
     Args:
         number: of the line in its file, from 1; blank lines count.
         custom_id: the client's own name for it, which comes back with the answer.
-        url: path of the endpoint.
+        url: path of the endpoint, with its /v1.
         body: as it would be sent there.
     """
 
@@ -197,4 +197,4 @@ def _parse(number: int, raw: bytes | None, max_line_bytes: int) -> BatchRequest:
         raise DataError("the body names no `model`.", param="body.model", code="missing_required_parameter")
     if body.get("stream"):
         raise DataError("answers of a batch are whole: leave out `stream`.", param="body.stream", code="invalid_value")
-    return BatchRequest(number, custom_id, url, body)
+    return BatchRequest(number, custom_id, endpoint_of(url), body)

@@ -12,6 +12,11 @@ WINDOW_SECONDS = {"24h": 24 * 3600}
 """How long a batch may take, by the names that a client can ask for."""
 
 
+def endpoint_of(path: str) -> str:
+    """The endpoint that a client means: Azure leaves out the /v1."""
+    return path if path.startswith("/v1/") else f"/v1{path}"
+
+
 class BatchStatus(StrEnum):
     VALIDATING = "validating"
     IN_PROGRESS = "in_progress"

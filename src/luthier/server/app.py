@@ -14,7 +14,17 @@ from luthier.server import azure, errors
 from luthier.server.azure.version import MayHaveVersion, WithVersion
 from luthier.server.dependencies import refuse_unknown_query
 from luthier.server.middleware import RequestContextMiddleware
-from luthier.server.openai import batches, completions, files, fine_tunes, fine_tuning_jobs, health, models
+from luthier.server.openai import (
+    batches,
+    completions,
+    engines,
+    files,
+    fine_tunes,
+    fine_tuning_jobs,
+    health,
+    models,
+    tokens,
+)
 from luthier.server.wire.base import ErrorAnswer
 from luthier.server.wiring import Services, open_services
 
@@ -66,10 +76,11 @@ def create_app(
     for part in (files, fine_tunes, models, completions):
         app.include_router(part.router)
         app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)
-    for part in (fine_tuning_jobs, batches):  # which Azure has with OpenAI's own words
+    for part in (fine_tuning_jobs, batches, engines):  # which Azure has with OpenAI's own words
         app.include_router(part.router, prefix="/v1")
         app.include_router(part.router, prefix="/openai/v1", **_LIKE_OPENAI)
         app.include_router(part.router, prefix="/openai", dependencies=[WithVersion])
+    app.include_router(tokens.router, prefix="/v1")
     for router in azure.ROUTERS:
         app.include_router(router)
     app.include_router(health.router)

@@ -17,6 +17,7 @@ from luthier.services.file_import import FileImport
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
 from luthier.services.models import ModelService
+from luthier.services.tokens import TokenService
 from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
@@ -35,6 +36,7 @@ class Services:
     batches: BatchService
     deployments: DeploymentService
     imports: FileImport
+    tokens: TokenService
 
 
 @contextmanager
@@ -74,4 +76,5 @@ def open_services(settings: Settings) -> Iterator[Services]:
             batches=BatchService(batches, files, endpoints.keys(), runner),
             deployments=deployments,
             imports=FileImport(settings, file_service),
+            tokens=TokenService(models),
         )

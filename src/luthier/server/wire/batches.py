@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from luthier.domain.batch import Batch
+from luthier.domain.batch import Batch, endpoint_of
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import Answer, RequestBody
 from luthier.services.batches import CreateBatch
@@ -30,7 +30,7 @@ class CreateBatchBody(RequestBody):
                 "batch's files when you have read them.",
                 param="output_expires_after",
             )
-        return CreateBatch(self.input_file_id, self.endpoint, self.completion_window, self.metadata)
+        return CreateBatch(self.input_file_id, endpoint_of(self.endpoint), self.completion_window, self.metadata)
 
 
 class BatchErrorObject(Answer):

@@ -34,6 +34,9 @@ def _stop(value: Any) -> Any:
     raise ValueError("must be a string or an array of strings")
 
 
+StopTexts = Annotated[list[str], BeforeValidator(_stop), WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS]})]
+
+
 class StreamOptions(RequestBody):
     title = "stream_options"
 
@@ -63,9 +66,7 @@ class CompletionBody(RequestBody):
     stream_options: StreamOptions | None = None
     logprobs: int | None = Field(default=None, description="Report so many of the likeliest tokens at each position.")
     echo: bool = Field(default=False, description="Give the prompt back before the completion.")
-    stop: Annotated[list[str], BeforeValidator(_stop), WithJsonSchema({"anyOf": [{"type": "string"}, _TEXTS]})] = Field(
-        [], description="Texts that end the completion; they are not part of it."
-    )
+    stop: StopTexts = Field([], description="Texts that end the completion; they are not part of it.")
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[str, float] = Field(default={}, description="Token id of this model → number added to its logit.")

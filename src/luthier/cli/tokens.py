@@ -1,0 +1,81 @@
+"""`luthier tokens`: how a model reads a text."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from luthier.cli import render
+from luthier.errors import DataError
+
+if TYPE_CHECKING:
+    from luthier.cli.client import Client
+
+_SHOWN_TOKENS = 200
+_SHOWN_BIASES = 50
+
+
+def tokens(
+    client: "Client",
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT|FILE]…",
+            help="Texts, files to read, or - for standard input, which is read without any too.",
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option("-m", "--model", help="The model whose tokens they are.")] = "ada",
+    bias: Annotated[
+        float, typer.Option("--bias", help="Number in the logit_bias that is printed, -100 to 100.", min=-100, max=100)
+    ] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show the tokens of a text: ids, what each stands for, how many; and a logit_bias of them, ready to be sent.
+
+    A label's leading space counts: try ' baseball' and 'baseball'.
+    """
+    named = [_read(text) for text in texts or ["-"]]
+    answer = client.post("tokenize", body={"model": model, "input": [text for _, text in named]})
+    ids = dict.fromkeys(str(id_) for item in answer["data"] for id_ in item["token_ids"])
+    biases = {id_: int(bias) if bias == int(bias) else bias for id_ in ids}
+    if as_json:
+        files = [{"file": file} if file else {} for file, _ in named]
+        data = [{**file, **item} for file, item in zip(files, answer["data"], strict=True)]
+        render.show_json({**answer, "data": data, "logit_bias": biases})
+        return
+    for (file, _), item in zip(named, answer["data"], strict=True):
+        _show(file, item)
+    if answer["start_token_ids"]:
+        render.say(f"Before every text this model reads {answer['start_token_ids']}, which count as prompt tokens.")
+    if 0 < len(biases) <= _SHOWN_BIASES:
+        render.say(f"logit_bias  {json.dumps(biases)}")
+
+
+def _read(given: str) -> tuple[str | None, str]:
+    """The file that was named, None for a text, and what it holds."""
+    if given == "-":
+        return None, sys.stdin.read()
+    path = Path(given)
+    try:
+        if not path.is_file():
+            return None, given
+        return given, path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{given} is not UTF-8 (byte {error.start}).") from None
+    except OSError:  # a text too long for a path, or with a null byte on some systems
+        return None, given
+
+
+def _show(file: str | None, item: dict[str, Any]) -> None:
+    rows = [
+        (str(id_), json.dumps(token, ensure_ascii=False))
+        for id_, token in zip(item["token_ids"], item["tokens"], strict=True)
+    ]
+    if rows:
+        render.console().print(render.table(("Id", "Token"), rows[:_SHOWN_TOKENS]))
+    if len(rows) > _SHOWN_TOKENS:
+        render.say(f"… and {len(rows) - _SHOWN_TOKENS:,} more; --json prints them all.")
+    what = file or json.dumps(item["text"] if len(item["text"]) <= 60 else item["text"][:59] + "…", ensure_ascii=False)
+    render.say(f"{what}: {item['count']:,} token{'' if item['count'] == 1 else 's'}\n")

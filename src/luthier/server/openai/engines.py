@@ -1,0 +1,106 @@
+"""/v1/engines: models under their old name, as `openai` 0.27 lists and asks them."""
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from luthier.errors import InvalidRequestError
+from luthier.server.body import JsonRoute
+from luthier.server.completing import answer_completion
+from luthier.server.connection import while_connected
+from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.sse import event_stream
+from luthier.server.wire.base import Listing
+from luthier.server.wire.completions import CompletionObject
+from luthier.server.wire.engines import (
+    EngineCompletionBody,
+    EngineObject,
+    GenerateBody,
+    GeneratedText,
+    GenerationObject,
+    ModifyEngineBody,
+)
+from luthier.services.completions import CompletionChunk, CompletionService, CompletionStream
+
+router = APIRouter(prefix="/engines", tags=["Engines"], route_class=JsonRoute)
+
+_OLD_NAMES = {"max_tokens": "length", "n": "completions", "prompt": "context"}
+
+
+@router.get("")
+def list_engines(services: ServicesOf) -> Listing[EngineObject]:
+    """Every model that a request can name."""
+    return Listing(data=[EngineObject.of(card) for card in services.models.list()])
+
+
+@router.post("/{engine:path}/completions", response_model=CompletionObject)
+async def create_engine_completion(
+    request: Request, engine: str, body: EngineCompletionBody, services: ServicesOf, settings: SettingsOf
+) -> Response | CompletionObject:
+    """Continue one or several prompts; with `stream` as server-sent events."""
+    return await answer_completion(request, body.of_engine(engine), services.completions, settings)
+
+
+@router.post("/{engine:path}/generate", response_model=GenerationObject)
+async def generate(
+    request: Request, engine: str, body: GenerateBody, services: ServicesOf, settings: SettingsOf
+) -> Response | GenerationObject:
+    """Go on from a context, the way of before `completions`; with `stream` as server-sent events."""
+    stream = await while_connected(request, _begin(services.completions, body, engine))
+    if body.stream:
+        return event_stream(_chunks(stream, body.context), settings.heartbeat_seconds)
+    return await while_connected(request, _gather(stream, body))
+
+
+@router.get("/{engine:path}")
+def retrieve_engine(engine: str, services: ServicesOf) -> EngineObject:
+    """One engine."""
+    return EngineObject.of(services.models.get(engine))
+
+
+@router.post("/{engine:path}")
+def modify_engine(engine: str, body: ModifyEngineBody, services: ServicesOf) -> EngineObject:
+    """Answers with the engine, of which there is one replica and cannot be more."""
+    card = services.models.get(engine)
+    body.check()
+    return EngineObject.of(card)
+
+
+async def _begin(completions: CompletionService, body: GenerateBody, engine: str) -> CompletionStream:
+    try:
+        return await completions.stream(body.to_domain(engine))
+    except InvalidRequestError as error:  # the service speaks of the fields of completions
+        old = _OLD_NAMES.get(error.param or "")
+        if old is None:
+            raise
+        message = error.message.replace(f"'{error.param}'", f"'{old}'")
+        raise InvalidRequestError(message, param=old, code=error.code) from None
+
+
+async def _gather(stream: CompletionStream, body: GenerateBody) -> GenerationObject:
+    """The stream's end result."""
+    pieces: dict[int, list[CompletionChunk]] = defaultdict(list)
+    try:
+        async for chunk in stream:
+            pieces[chunk.index].append(chunk)
+    finally:
+        await stream.aclose()
+    data = [GeneratedText.of(pieces[index], body.context) for index in range(body.completions)]
+    return GenerationObject(id=stream.id, created=stream.created, model=stream.model, data=data)
+
+
+async def _chunks(stream: CompletionStream, context: str) -> AsyncGenerator[dict[str, Any], None]:
+    """Each chunk as an answer of its own; the context comes with the first of each text."""
+    head = {"id": stream.id, "object": "text_completion", "created": stream.created, "model": stream.model}
+    begun: set[int] = set()
+    try:
+        async for chunk in stream:
+            text = GeneratedText.of([chunk], None if chunk.index in begun else context)
+            begun.add(chunk.index)
+            yield {**head, "data": [text.model_dump()]}
+    finally:
+        await stream.aclose()

@@ -51,6 +51,24 @@ def test_job_from_beginning_to_end(client: openai.OpenAI, job: Any) -> None:
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
 
 
+def test_a_running_job_says_when_it_will_be_over(client: openai.OpenAI, job: Any, wait: Callable[[str], Any]) -> None:
+    assert job.estimated_finish is None
+    train = client.files.create(file=("train.jsonl", jsonl(rows(80))), purpose="fine-tune")
+    long = client.fine_tuning.jobs.create(
+        training_file=train.id, model="ada", hyperparameters={"n_epochs": 50, "batch_size": 1}
+    )
+    assert long.estimated_finish is None
+    deadline = time.monotonic() + 200
+    while (now := client.fine_tuning.jobs.retrieve(long.id)).estimated_finish is None:
+        assert now.status in ("queued", "running")
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert now.status == "running"
+    assert now.estimated_finish >= time.time() - 2
+    client.fine_tuning.jobs.cancel(long.id)
+    assert wait(long.id).estimated_finish is None
+
+
 def test_events_by_pages_newest_first(client: openai.OpenAI, job: Any) -> None:
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=2))
     assert len({event.id for event in events}) == len(events) > 4

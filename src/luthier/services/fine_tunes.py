@@ -144,6 +144,16 @@ class FineTuneService:
         """
         return self._jobs.get(job_id)
 
+    def estimated_finish(self, job: Job) -> int | None:
+        """When a running job will be over by its last word on its progress, Unix seconds; None before there is one."""
+        if job.status is not Status.RUNNING:
+            return None
+        told = self._jobs.last_progress(job.id)
+        if told is None or "seconds_left" not in told.data:
+            return None
+        seconds: float = told.data["seconds_left"]
+        return max(told.created_at + round(seconds), int(time.time()))
+
     def cancel(self, job_id: str) -> Job:
         """Stop a job for good: at once if it waits or is paused, within seconds if it runs.
 

@@ -259,6 +259,13 @@ class JobStore:
             query = select(events).where(events.c.job_id == job_id)
             return EVENTS.page(connection, query, after=after, limit=limit, newest_first=newest_first)
 
+    def last_progress(self, job_id: str) -> Event | None:
+        """The newest event of type metrics of a job, None when it has none."""
+        query = select(events).where(events.c.job_id == job_id, events.c.type == "metrics")
+        with self._db.read() as connection:
+            found = EVENTS.page(connection, query, limit=1, newest_first=True).items
+        return found[0] if found else None
+
     def _unfinished(self, connection: Connection, job_id: str) -> Job:
         job = JOBS.get(connection, job_id, for_update=True)
         if job.status.is_final:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from luthier.services.fine_tunes import CreateFineTune, FineTuneService
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.files import FileStore
-from luthier.storage.jobs import JobStore
+from luthier.storage.jobs import JobStore, event
 from luthier.storage.models import TunedModelStore
 
 _BINARY = Hyperparameters(compute_classification_metrics=True, classification_positive_class=" yes")
@@ -286,6 +287,23 @@ def test_a_tuned_model_that_cannot_be_gone_on_with(service, request_for, tuned, 
 )
 def test_a_tuned_model_is_a_base_too(service, request_for, tuned, parent, hp):
     assert service.create(request_for(hp, model=tuned(parent))).model == f"tiny:ft-personal-{parent}"
+
+
+def test_a_running_job_says_when_it_will_be_over(service, request_for, db):
+    jobs = JobStore(db)
+    job = service.create(request_for())
+    assert service.estimated_finish(job) is None
+    job = jobs.claim_next()
+    assert service.estimated_finish(job) is None
+    for left in (5000.0, 3000.4):
+        jobs.add_event(job.id, event("Step", data={"seconds_left": left}))
+    jobs.add_event(job.id, event("a word between"))
+    assert service.estimated_finish(job) == pytest.approx(time.time() + 3000, abs=30)
+    jobs.add_event(job.id, replace(event("Step", data={"seconds_left": 5.0}), created_at=100))
+    assert service.estimated_finish(job) == pytest.approx(time.time(), abs=30)  # late, and not in the past
+    jobs.add_event(job.id, event("Step", data={"step": 1}))
+    assert service.estimated_finish(job) is None
+    assert service.estimated_finish(jobs.transition(job.id, status=Status.FAILED, error="no")) is None
 
 
 def test_cancelling_and_deleting(service, request_for):

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from luthier.domain.job import Dialect
+from luthier.domain.job import Dialect, Job
 from luthier.errors import InvalidRequestError
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import OwnerOf, ServicesOf
 from luthier.server.wire.base import CursorPage, Listing
 from luthier.server.wire.jobs import CheckpointObject, CreateJobBody, JobEvent, JobObject
+from luthier.server.wiring import Services
 from luthier.services.fine_tunes import CreateFineTune
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["Fine-tuning jobs"], route_class=JsonRoute)
@@ -48,7 +49,7 @@ def create_fine_tuning_job(body: CreateJobBody, services: ServicesOf, owner: Own
             metadata=body.metadata,
         )
     )
-    return JobObject.of(job)
+    return _shown(services, job)
 
 
 @router.get("", openapi_extra=_METADATA_FILTER)
@@ -67,30 +68,30 @@ def list_fine_tuning_jobs(
             )
         metadata[match[1]] = value
     page = services.fine_tunes.list(after=after, limit=limit, newest_first=True, metadata=metadata)
-    return Listing(data=[JobObject.of(job) for job in page.items], has_more=page.has_more)
+    return Listing(data=[_shown(services, job) for job in page.items], has_more=page.has_more)
 
 
 @router.get("/{job_id}")
 def retrieve_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
-    return JobObject.of(services.fine_tunes.get(job_id))
+    return _shown(services, services.fine_tunes.get(job_id))
 
 
 @router.post("/{job_id}/cancel")
 def cancel_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
     """Stop a job for good: at once while it waits or is paused, within seconds while it runs."""
-    return JobObject.of(services.fine_tunes.cancel(job_id))
+    return _shown(services, services.fine_tunes.cancel(job_id))
 
 
 @router.post("/{job_id}/pause")
 def pause_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
     """Stop a job so that it can go on: at once while it waits, at a checkpoint within seconds while it runs."""
-    return JobObject.of(services.fine_tunes.pause(job_id))
+    return _shown(services, services.fine_tunes.pause(job_id))
 
 
 @router.post("/{job_id}/resume")
 def resume_fine_tuning_job(job_id: str, services: ServicesOf) -> JobObject:
     """Put a paused job back into the queue. It goes on where it was."""
-    return JobObject.of(services.fine_tunes.resume(job_id))
+    return _shown(services, services.fine_tunes.resume(job_id))
 
 
 @router.get("/{job_id}/events")
@@ -115,3 +116,7 @@ def list_fine_tuning_checkpoints(
     data = checkpoints[start : start + limit]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return CursorPage(data=data, has_more=start + limit < len(ids), first_id=first, last_id=last)
+
+
+def _shown(services: Services, job: Job) -> JobObject:
+    return JobObject.of(job, services.fine_tunes.estimated_finish(job))

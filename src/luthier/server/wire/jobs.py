@@ -163,7 +163,7 @@ class JobObject(Answer):
     id: str
     created_at: int
     finished_at: int | None
-    estimated_finish: int | None = None
+    estimated_finish: int | None = Field(description="Unix seconds; null unless it runs and has told its progress.")
     model: str
     fine_tuned_model: str | None
     organization_id: str
@@ -181,7 +181,7 @@ class JobObject(Answer):
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, job: Job) -> Self:
+    def of(cls, job: Job, estimated_finish: int | None) -> Self:
         hyperparameters = {name: "auto" if value is None else value for name, value in printed(job).items()}
         del hyperparameters["seed"]
         objective = job.hyperparameters.objective
@@ -191,6 +191,7 @@ class JobObject(Answer):
             id=job.id,
             created_at=job.created_at,
             finished_at=job.finished_at,
+            estimated_finish=estimated_finish,
             model=job.model,
             fine_tuned_model=job.fine_tuned_model,
             organization_id=job.organization,

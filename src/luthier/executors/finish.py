@@ -6,7 +6,7 @@ all. A worker that dies in between leaves nothing that its successor could trip 
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from luthier.config import Settings
@@ -61,7 +61,7 @@ def finish(
 def clean(job: Job, settings: Settings) -> None:
     """Remove what a job that is over needs no more: its checkpoints, and models that never became known.
 
-    The log of its worker stays.
+    The log of its worker stays until the job is deleted (`forget`).
     """
     run_dir = settings.runs_dir / job.id
     if run_dir.is_dir():
@@ -74,6 +74,23 @@ def clean(job: Job, settings: Settings) -> None:
         for pattern in (job.id, f"{job.id}.partial", f"{job.id}-step-*"):
             for folder in settings.tuned_dir.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget(job_id: str, settings: Settings) -> None:
+    """Remove all that the run of a deleted job left, the log of its worker too. The models it made stay."""
+    shutil.rmtree(settings.runs_dir / job_id, ignore_errors=True)
+
+
+def sweep(known: Collection[str], settings: Settings) -> None:
+    """Remove what runs left whose jobs are gone.
+
+    Args:
+        known: ids of all jobs.
+    """
+    if settings.runs_dir.is_dir():
+        for folder in settings.runs_dir.iterdir():
+            if folder.is_dir() and folder.name not in known:
+                forget(folder.name, settings)
 
 
 def _save_results(job: Job, result: TrainingResult, settings: Settings) -> File:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from luthier.config import Settings
 from luthier.domain.job import Job, Status
 from luthier.errors import ConfigError, ConflictError, NotFoundError
 from luthier.executors.deaths import describe_death
-from luthier.executors.finish import LOG_NAME, clean
+from luthier.executors.finish import LOG_NAME, clean, forget, sweep
 from luthier.storage.jobs import JobStore, event
 
 logger = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ class LocalExecutor:
                 self._stopping.wait(_RETRY_SECONDS)
 
     def _take_up(self) -> None:
-        """Put the jobs back into the queue that run no more, and clear away what jobs that are over left."""
+        """Put the jobs back into the queue that run no more, and clear away what jobs left that are over or gone."""
         for job in self._jobs.list(status=Status.RUNNING).items:
             if job.cancel_requested or job.pause_requested:
                 self._jobs.settle(job.id)
@@ -115,9 +114,11 @@ class LocalExecutor:
                 where = "from its beginning" if job.checkpoint_step is None else f"after step {job.checkpoint_step}"
                 told = event(f"The server was started again; the job goes on {where}", level="warn")
                 self._jobs.transition(job.id, told, status=Status.QUEUED)
-        for job in self._jobs.list().items:
+        jobs = self._jobs.list().items
+        for job in jobs:
             if job.status.is_final:
                 clean(job, self._settings)
+        sweep({job.id for job in jobs}, self._settings)
 
     def _train(self, job: Job) -> None:
         """Have one job trained, and see to it that it comes to an end or back into the queue."""
@@ -158,7 +159,7 @@ class LocalExecutor:
         try:
             job = self._jobs.get(before.id)
         except NotFoundError:  # deleted since its trainer marked it as over
-            shutil.rmtree(self._settings.runs_dir / before.id, ignore_errors=True)
+            forget(before.id, self._settings)
             return
         if job.status is Status.RUNNING:
             death = describe_death(exit_code, log)

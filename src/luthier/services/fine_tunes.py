@@ -13,7 +13,7 @@ from luthier.domain.model import TunedModel
 from luthier.domain.names import JOB_PREFIX, new_id
 from luthier.domain.page import Page
 from luthier.errors import NotFoundError
-from luthier.executors.finish import clean
+from luthier.executors.finish import clean, forget
 from luthier.modeling.bases import BaseStore
 from luthier.reports import result_csv
 from luthier.services.job_checks import JobChecks
@@ -162,7 +162,7 @@ class FineTuneService:
             InvalidRequestError: it is over.
         """
         job = self._jobs.request_cancel(job_id)
-        if job.status.is_final:
+        if job.status.is_final:  # it waited or was paused, maybe with checkpoints
             clean(job, self._settings)
         return job
 
@@ -196,6 +196,7 @@ class FineTuneService:
             InvalidRequestError: it waits, runs or is paused.
         """
         self._jobs.delete(job_id)
+        forget(job_id, self._settings)
 
     def events(
         self, job_id: str, *, after: str | None = None, limit: int | None = None, newest_first: bool = False

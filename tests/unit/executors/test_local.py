@@ -233,6 +233,15 @@ def test_what_jobs_left_is_cleared_away(settings, jobs, start):
     until(lambda: [path.name for path in settings.tuned_dir.iterdir()] == ["ft-10"])
 
 
+def test_what_deleted_jobs_left_is_swept_at_the_start(settings, jobs, start):
+    for name in ("ft-1", "ft-gone"):
+        (settings.runs_dir / name / "checkpoints").mkdir(parents=True)
+    add(jobs)
+    start("sys.exit('gone')")
+    ended(jobs)
+    until(lambda: [path.name for path in settings.runs_dir.iterdir()] == ["ft-1"])
+
+
 def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):
     given = {"PATH": "/bin", "LUTHIER_HOME": "/other", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0:glibc.cpu.x=1"}
     environment = worker_environment(settings, given)

@@ -318,6 +318,18 @@ def test_cancelling_and_deleting(service, request_for):
         service.get(job.id)
 
 
+def test_a_cancelled_job_leaves_its_log_and_a_deleted_one_nothing(service, request_for, settings):
+    job, other = service.create(request_for()), service.create(request_for())
+    run_dir = settings.runs_dir / job.id
+    (run_dir / "checkpoints" / "step-1").mkdir(parents=True)  # of a run that a server before this one began
+    (run_dir / "worker.log").touch()
+    (settings.runs_dir / other.id).mkdir()
+    service.cancel(job.id)
+    assert [path.name for path in run_dir.iterdir()] == ["worker.log"]
+    service.delete(job.id)
+    assert [path.name for path in settings.runs_dir.iterdir()] == [other.id]
+
+
 def test_the_files_of_a_job_outlive_their_deletion(service, request_for, upload, db):
     job = service.create(request_for(validation_file=upload([" yes"])))
     service.cancel(job.id)

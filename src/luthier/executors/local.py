@@ -197,7 +197,13 @@ class LocalExecutor:
 def worker_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Environment of the trainer: the server's, these very settings, and an allocator fit for tensors."""
     kept = {name: value for name, value in environment.items() if not name.upper().startswith("LUTHIER_")}
-    ours = {f"LUTHIER_{name.upper()}": str(value) for name, value in settings.model_dump().items() if value is not None}
+    given = {name: value for name, value in settings.model_dump().items() if value is not None}
+    ours = {f"LUTHIER_{name.upper()}": _written(value) for name, value in given.items()}
     theirs = dict(part.split("=", 1) for part in kept.get("GLIBC_TUNABLES", "").split(":") if "=" in part)
     tunables = ":".join(f"{name}={value}" for name, value in {**_TUNABLES, **theirs}.items())
     return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}
+
+
+def _written(value: object) -> str:
+    """A setting's value as its variable has it: lists with commas."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

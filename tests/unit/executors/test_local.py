@@ -243,6 +243,7 @@ def test_what_deleted_jobs_left_is_swept_at_the_start(settings, jobs, start):
 
 
 def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):
+    settings = settings.model_copy(update={"import_hosts": ("example.com", "10.0.0.0/8")})
     given = {"PATH": "/bin", "LUTHIER_HOME": "/other", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0:glibc.cpu.x=1"}
     environment = worker_environment(settings, given)
     tunables = environment.pop("GLIBC_TUNABLES").split(":")

@@ -16,6 +16,8 @@ class TunedModel:
         parent: the model it was tuned from, as the user named it: a base's alias or another tuned model.
         method: an adapter on the root, or whole weights of its own.
         folder: name of its folder inside `tuned_dir`.
+        base_folder: name of the folder inside `tuned_dir` whose whole weights an adapter was tuned on and needs; None
+            for the root's own.
         job_id: the fine-tune that made it.
         step: the checkpoint's step for a checkpoint that can be called, None for the final model.
         organization: whose job made it.
@@ -31,3 +33,4 @@ class TunedModel:
     created_at: int
     step: int | None = None
     organization: str = DEFAULT_ORGANIZATION
+    base_folder: str | None = None

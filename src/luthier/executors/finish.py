@@ -7,10 +7,12 @@ all. A worker that dies in between leaves nothing that its successor could trip 
 import shutil
 import time
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from luthier.config import Settings
 from luthier.domain.file import File, FileStatus, Purpose
+from luthier.domain.hyperparameters import Method
 from luthier.domain.job import Job, Status
 from luthier.domain.model import TunedModel
 from luthier.domain.names import checkpoint_name, model_name, result_file_id, root_of
@@ -26,12 +28,19 @@ _CHUNK_BYTES = 1 << 20
 
 
 def finish(
-    job: Job, result: TrainingResult, root: str, settings: Settings, jobs: JobStore, models: TunedModelStore
+    job: Job,
+    result: TrainingResult,
+    root: str,
+    weights: Path | None,
+    settings: Settings,
+    jobs: JobStore,
+    models: TunedModelStore,
 ) -> Job:
     """Keep what a finished run made and mark its job as succeeded.
 
     Args:
         root: key of the base's weights.
+        weights: folder of the tuned weights that were loaded in place of the base's.
 
     Raises:
         ConflictError: the job has come to another end meanwhile.
@@ -40,7 +49,7 @@ def finish(
     if result.folder is None:
         raise TrainingError("The run ended without a model.")
     file = _save_results(job, result, settings)
-    tuned = _save_models(job, result, root, settings, models)
+    tuned = _save_models(job, result, root, weights, settings, models)
     final = tuned[-1].id
     return jobs.finish(
         job.id,
@@ -102,20 +111,22 @@ def _save_results(job: Job, result: TrainingResult, settings: Settings) -> File:
 
 
 def _save_models(
-    job: Job, result: TrainingResult, root: str, settings: Settings, models: TunedModelStore
+    job: Job, result: TrainingResult, root: str, weights: Path | None, settings: Settings, models: TunedModelStore
 ) -> list[TunedModel]:
     """Copy the models of the epochs and the final one, which comes last in the list, into `tuned_dir`."""
     assert result.folder is not None
     now = int(time.time())
     method = job.hyperparameters.method
+    below = weights.name if weights is not None and method is Method.LORA else None
     name = _free_name(job, now, models)
+    org = job.organization
+    final = TunedModel(name, root, job.model, method, job.id, job.id, now, organization=org, base_folder=below)
     found = []
     for epoch in result.epochs[:-1]:
         folder = _keep(epoch.folder, settings.tuned_dir / f"{job.id}-step-{epoch.step}")
-        model_id = checkpoint_name(name, epoch.step)
-        found.append(TunedModel(model_id, root, job.model, method, folder, job.id, now, epoch.step, job.organization))
-    folder = _keep(result.folder, settings.tuned_dir / job.id)
-    return [*found, TunedModel(name, root, job.model, method, folder, job.id, now, organization=job.organization)]
+        found.append(replace(final, id=checkpoint_name(name, epoch.step), folder=folder, step=epoch.step))
+    _keep(result.folder, settings.tuned_dir / final.folder)
+    return [*found, final]
 
 
 def _free_name(job: Job, now: int, models: TunedModelStore) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luthier.config import Settings
-from luthier.domain.model import TunedModel
+from luthier.domain.hyperparameters import Method
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.lora import PEFT_CONFIG
 from luthier.storage.models import TunedModelStore
@@ -16,15 +16,15 @@ class Parent:
     """Where a job starts.
 
     Args:
-        base: name of the base to load, as the catalogue knows it.
-        tuned: the tuned model to go on from; None starts from the base alone.
-        folder: the tuned model's adapter or weights.
-        rank: of the tuned model's adapter, if it is one.
+        base: name of the base, as the catalogue knows it.
+        weights: folder of whole tuned weights to load in place of the base's.
+        adapter: folder of the tuned model's adapter, if it is one.
+        rank: of that adapter.
     """
 
     base: str
-    tuned: TunedModel | None = None
-    folder: Path | None = None
+    weights: Path | None = None
+    adapter: Path | None = None
     rank: int | None = None
 
 
@@ -39,6 +39,9 @@ def find_parent(name: str, settings: Settings, models: TunedModelStore, bases: B
         bases.registry.resolve(name)
         return Parent(name)
     folder = settings.tuned_dir / tuned.folder
+    if tuned.method is Method.FULL:
+        return Parent(tuned.root, weights=folder)
+    weights = None if tuned.base_folder is None else settings.tuned_dir / tuned.base_folder
     card = folder / PEFT_CONFIG
     rank = json.loads(card.read_text(encoding="utf-8"))["r"] if card.is_file() else None
-    return Parent(tuned.root, tuned, folder, rank)
+    return Parent(tuned.root, weights, folder, rank)

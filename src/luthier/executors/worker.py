@@ -16,7 +16,6 @@ from filelock import FileLock, Timeout
 from luthier.config import Settings, load_settings
 from luthier.datasets import estimate
 from luthier.datasets.encode import EncodedExample, read_examples
-from luthier.domain.hyperparameters import Method
 from luthier.domain.job import Job, Status
 from luthier.errors import ConflictError, LuthierError, NotFoundError
 from luthier.executors.deaths import reason
@@ -96,8 +95,7 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
         jobs.transition(job.id, base=local.key)
     if local.note is not None:
         story.note(local.note, key="base")
-    whole = parent.tuned is not None and parent.tuned.method is Method.FULL
-    base = load_base(parent.folder if whole and parent.folder is not None else local.path, compute_dtype())
+    base = load_base(parent.weights or local.path, compute_dtype())
     examples, valid = _examples(job, settings, base)
     resolved = job.resolved or defaults.resolve(job.hyperparameters, n_examples=len(examples), parent_rank=parent.rank)
     if job.resolved is None:
@@ -114,10 +112,10 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
         should_stop=watch.should_stop,
         micro_batch_tokens=settings.train_tokens,
         checkpoint_seconds=settings.checkpoint_seconds,
-        parent=None if whole else parent.folder,
+        parent=parent.adapter,
     )
     if result.finished:
-        finish(job, result, local.key, settings, jobs, models)
+        finish(job, result, local.key, parent.weights, settings, jobs, models)
         if (rate := story.tokens_per_second()) is not None:
             estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, rate)
     elif watch.asked:

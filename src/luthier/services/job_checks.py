@@ -105,13 +105,6 @@ class JobChecks:
                 param="model",
                 code="license_not_accepted",
             )
-        whole = parent.tuned is not None and parent.tuned.method is Method.FULL
-        if whole and job.hyperparameters.method is not Method.FULL:
-            raise InvalidRequestError(
-                f"{job.model} has whole weights of its own, tuned by the method 'full'; no adapter can be put on them. "
-                "Set the method to 'full', or start from a base model or from a model tuned by 'lora'.",
-                param="method",
-            )
         return parent
 
     def _file(self, file_id: str, param: str) -> Path:

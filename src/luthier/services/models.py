@@ -181,7 +181,7 @@ class ModelService:
 
         Raises:
             PermissionDeniedError: it is a base.
-            InvalidRequestError: it is deployed, or a deployment's name.
+            InvalidRequestError: it is deployed, or a deployment's name, or a job or an adapter needs it.
             NotFoundError: nobody knows the name.
         """
         self._refuse_deployed(name)
@@ -229,7 +229,10 @@ class ModelService:
         if tuned is None:
             return Weights(base.path)
         folder = self._settings.tuned_dir / tuned.folder
-        return Weights(base.path, folder) if tuned.method is Method.LORA else Weights(folder)
+        if tuned.method is Method.FULL:
+            return Weights(folder)
+        below = base.path if tuned.base_folder is None else self._settings.tuned_dir / tuned.base_folder
+        return Weights(below, folder)
 
     def _deployment(self, name: str) -> Deployment | None:
         return self._deployments.find(name) if self._deployments else None

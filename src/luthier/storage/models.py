@@ -3,6 +3,7 @@
 from sqlalchemy import delete, select
 
 from luthier.domain.model import TunedModel
+from luthier.errors import InvalidRequestError
 from luthier.storage.db import Database
 from luthier.storage.rows import Rows
 from luthier.storage.schema import jobs, tuned_models
@@ -49,10 +50,16 @@ class TunedModelStore:
 
         Raises:
             NotFoundError: there is no tuned model of that name.
-            InvalidRequestError: a job that waits or runs starts from it.
+            InvalidRequestError: a job that waits or runs starts from it, or an adapter stands on its weights.
         """
         with self._db.write() as connection:
             model = MODELS.get(connection, name, for_update=True)
             refuse_while_used(connection, jobs.c.model == name, name, "model")
+            standing = select(tuned_models.c.id).where(tuned_models.c.base_folder == model.folder)
+            if names := connection.execute(standing).scalars().all():
+                raise InvalidRequestError(
+                    f"{name} holds the weights that these models stand on: {', '.join(names)}. Delete those first.",
+                    param="model",
+                )
             connection.execute(delete(tuned_models).where(tuned_models.c.id == name))
         return model

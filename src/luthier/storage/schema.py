@@ -112,6 +112,7 @@ tuned_models = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("step", BigInteger),
     Column("organization", Text, nullable=False),
+    Column("base_folder", String(128)),
     sqlite_autoincrement=True,
 )
 

@@ -9,12 +9,17 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from luthier.completion.decoder import load_decoder
+from luthier.completion.sequence import Weights
 from luthier.datasets import estimate
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Hyperparameters, Method
 from luthier.domain.job import Dialect, Job, Status
+from luthier.errors import InvalidRequestError
 from luthier.executors import finish, worker
+from luthier.modeling.bases import BaseStore
 from luthier.modeling.lora import PEFT_WEIGHTS
+from luthier.services.models import ModelService
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.files import FileStore
@@ -286,6 +291,30 @@ def test_a_tuned_model_is_tuned_further(first, second, jobs, models, claim, run)
     assert (made.parent, made.root, made.method) == (parent, models.get(parent).root, second)
     assert made.id.startswith("tiny:ft-personal-")
     assert made.id != parent
+
+
+def test_an_adapter_on_tuned_weights_says_so_and_is_served_on_them(settings, jobs, models, claim, run):
+    """full, then lora on it, then lora on that; full again ends the need for the first."""
+    names = ["tiny"]
+    for n, method in enumerate((Method.FULL, Method.LORA, Method.LORA, Method.FULL)):
+        model = {"model": names[-1]} if n else {}
+        job = claim(Hyperparameters(n_epochs=2, batch_size=4, method=method), f"ft-{n}", **model)
+        assert run(job) == 0, jobs.get(job.id).error
+        names.append(jobs.get(job.id).fine_tuned_model)
+    below = {model.job_id: model.base_folder for model in models.list() if model.step is None}
+    assert below == {"ft-0": None, "ft-1": "ft-0", "ft-2": "ft-0", "ft-3": None}
+    assert {model.base_folder for model in models.list(job_id="ft-1")} == {"ft-0"}
+
+    bases = BaseStore(settings)
+    served = ModelService(settings, bases, bases.registry, models, lambda _: None).resolve(names[2])
+    assert served.weights == Weights(settings.tuned_dir / "ft-0", settings.tuned_dir / "ft-1")
+    load_decoder(served.weights.base).acquire_adapter(served.weights.adapter)  # or it would raise
+
+    with pytest.raises(InvalidRequestError, match=f"stand on: {names[2]}.*{names[3]}"):
+        models.delete(names[1])
+    for model in [*models.list(job_id="ft-1"), *models.list(job_id="ft-2")]:
+        models.delete(model.id)
+    models.delete(names[1])
 
 
 def test_two_models_of_one_second_get_two_names(jobs, claim, run, monkeypatch):

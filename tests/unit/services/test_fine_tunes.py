@@ -265,15 +265,9 @@ def tuned(settings, models, tiny_base):
     return tuned
 
 
-@pytest.mark.parametrize(
-    ("parent", "hp", "param"),
-    [
-        (Method.LORA, Hyperparameters(lora_rank=16), "lora_rank"),
-        (Method.FULL, Hyperparameters(), "method"),
-    ],
-)
-def test_a_tuned_model_that_cannot_be_gone_on_with(service, request_for, tuned, parent, hp, param):
-    assert refused(service, request_for(hp, model=tuned(parent))).param == param
+def test_an_adapter_goes_on_with_its_own_rank(service, request_for, tuned):
+    asked = request_for(Hyperparameters(lora_rank=16), model=tuned(Method.LORA))
+    assert refused(service, asked).param == "lora_rank"
 
 
 @pytest.mark.parametrize(
@@ -283,6 +277,8 @@ def test_a_tuned_model_that_cannot_be_gone_on_with(service, request_for, tuned, 
         (Method.LORA, Hyperparameters(lora_rank=8)),
         (Method.LORA, Hyperparameters(method=Method.FULL)),
         (Method.FULL, Hyperparameters(method=Method.FULL)),
+        (Method.FULL, Hyperparameters()),
+        (Method.FULL, Hyperparameters(lora_rank=4)),
     ],
 )
 def test_a_tuned_model_is_a_base_too(service, request_for, tuned, parent, hp):

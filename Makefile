@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check fmt bench docs weights constraints clean
+.PHONY: help install run test fuzz check fmt bench docs weights constraints clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ run: install ## Pull the base weights and do the main job once on the bundled sa
 
 test: install ## Run the tests
 	$(BIN)/pytest -n auto
+
+fuzz: install ## Send 2,000 made-up requests of each kind to each path of the API
+	FUZZ_EXAMPLES=2000 $(BIN)/pytest -n auto tests/contract/test_fuzz.py
 
 check: install ## Lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from contract_helpers import OldClient, Server, serve
+from contract_helpers import IdleExecutor, OldClient, Server, serve
 from filelock import FileLock
 from openai.types.fine_tuning import FineTuningJob
 
@@ -36,6 +36,16 @@ def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
     ) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def idle_settings(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """For a server that takes jobs and never starts them."""
+    home = tmp_path_factory.mktemp("idle")
+    (home / "aliases.toml").write_text(f'[aliases]\nada = "{tiny_base.as_posix()}"\n', encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("luthier.server.wiring.LocalExecutor", IdleExecutor)
+        yield Settings(home=home, max_body_bytes=300_000)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -35,6 +36,38 @@ def jsonl(examples: list[dict[str, str]]) -> bytes:
 def write(path: Path, n: int, start: int = 0) -> Path:
     path.write_bytes(jsonl(rows(n, start)))
     return path
+
+
+_LEGACY_STATUS = {"queued": "pending", "paused": "pending"}  # the others have one name in both dialects
+
+
+def same_job(legacy: dict[str, Any], today: dict[str, Any]) -> None:
+    """Assert that both dialects say the same of one job at one moment."""
+    assert legacy["id"] == today["id"]
+    assert legacy["status"] == _LEGACY_STATUS.get(today["status"], today["status"])
+    for name in ("model", "fine_tuned_model", "created_at", "organization_id", "project_id"):
+        assert legacy[name] == today[name], name
+    for files, ids in (
+        ("training_files", [today["training_file"]]),
+        ("validation_files", [today["validation_file"]] if today["validation_file"] else []),
+        ("result_files", today["result_files"]),
+    ):
+        assert [file["id"] for file in legacy[files]] == ids, files
+    hyperparams = dict(legacy["hyperparams"])
+    assert hyperparams.pop("seed") == today["seed"]
+    assert {name: "auto" if value is None else value for name, value in hyperparams.items()} == today["hyperparameters"]
+
+
+class IdleExecutor:
+    """Takes no job from the queue."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def ids(text: str) -> list[int]:
     return list(text.encode())
 
 
+@pytest.mark.contract("POST /v1/completions", "prompt", "honoured")
 def test_prompt_as_text_ids_and_lists_of_both(client: openai.OpenAI) -> None:
     one, other = text(client, "a"), text(client, "bc")
     assert one != other
@@ -41,11 +42,13 @@ def test_no_prompt_is_a_texts_very_beginning(client: openai.OpenAI) -> None:
     assert text(client, None) == text(client, "") == text(client, openai.omit)
 
 
+@pytest.mark.contract("POST /v1/completions", "model", "honoured", how="Answers name the model as it was asked for.")
 def test_model(client: openai.OpenAI) -> None:
     assert ask(client, model="ada").model == "ada"
     assert ask(client, model="babbage").model == "babbage"
 
 
+@pytest.mark.contract("POST /v1/completions", "max_tokens", "honoured")
 def test_max_tokens(client: openai.OpenAI) -> None:
     for count in (1, 5):
         answer = ask(client, max_tokens=count)
@@ -57,17 +60,20 @@ def test_max_tokens(client: openai.OpenAI) -> None:
     assert usage.completion_tokens == 16
 
 
+@pytest.mark.contract("POST /v1/completions", ("temperature", "seed"), "honoured")
 def test_temperature_and_seed(client: openai.OpenAI) -> None:
     hot = [text(client, temperature=2, seed=seed) for seed in (1, 1, 2)]
     assert hot[0] == hot[1] != hot[2]
     assert hot[0] != text(client, temperature=0)
 
 
+@pytest.mark.contract("POST /v1/completions", "top_p", "honoured")
 def test_top_p(client: openai.OpenAI) -> None:
     assert text(client, temperature=1.5, seed=1, top_p=1e-6) == text(client)
     assert text(client, temperature=1.5, seed=1, top_p=1) != text(client)
 
 
+@pytest.mark.contract("POST /v1/completions", ("n", "best_of"), "honoured")
 def test_n_and_best_of(client: openai.OpenAI) -> None:
     answer = ask(client, n=3, temperature=1.5, seed=1)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
@@ -79,6 +85,7 @@ def test_n_and_best_of(client: openai.OpenAI) -> None:
     assert best.usage.completion_tokens == 3 * 12
 
 
+@pytest.mark.contract("POST /v1/completions", "logprobs", "honoured")
 def test_logprobs(client: openai.OpenAI) -> None:
     assert ask(client).choices[0].logprobs is None
     for count in (0, 1, 4):
@@ -91,6 +98,7 @@ def test_logprobs(client: openai.OpenAI) -> None:
         assert [max(top.values()) for top in logprobs.top_logprobs] == logprobs.token_logprobs
 
 
+@pytest.mark.contract("POST /v1/completions", "echo", "honoured", how="With max_tokens 0 it scores the prompt alone.")
 def test_echo_with_and_without_tokens(client: openai.OpenAI) -> None:
     assert text(client, echo=True) == PROMPT + text(client)
     scored = ask(client, echo=True, max_tokens=0, logprobs=1)
@@ -118,6 +126,7 @@ def test_the_score_of_a_text_is_the_sum_of_what_generating_it_gave(client: opena
         assert sum(again.token_logprobs[3:]) == pytest.approx(biased, abs=1e-2)
 
 
+@pytest.mark.contract("POST /v1/completions", "stop", "honoured")
 def test_stop(client: openai.OpenAI) -> None:
     whole = text(client, max_tokens=40)
     inside = whole[5:7]
@@ -127,6 +136,7 @@ def test_stop(client: openai.OpenAI) -> None:
         assert answer.finish_reason == "stop"
 
 
+@pytest.mark.contract("POST /v1/completions", ("presence_penalty", "frequency_penalty"), "honoured")
 def test_penalties(client: openai.OpenAI) -> None:
     repeat = {str(ord("z")): 15.0}  # makes the model say z again and again
     plain = text(client, logit_bias=repeat, max_tokens=30)
@@ -136,6 +146,7 @@ def test_penalties(client: openai.OpenAI) -> None:
     assert len(set(shy)) > len(set(bold))
 
 
+@pytest.mark.contract("POST /v1/completions", "logit_bias", "honoured", how="Token ids are those of the model asked.")
 def test_logit_bias_removes_the_greedy_token(client: openai.OpenAI) -> None:
     def first(**fields: Any) -> str:
         logprobs = ask(client, max_tokens=1, logprobs=1, **fields).choices[0].logprobs
@@ -149,6 +160,7 @@ def test_logit_bias_removes_the_greedy_token(client: openai.OpenAI) -> None:
     assert text(client, max_tokens=3, logit_bias={str(ord("q")): 100}) == "qqq"
 
 
+@pytest.mark.contract("POST /v1/completions", "stream", "honoured")
 def test_stream_gives_the_same_in_pieces(client: openai.OpenAI) -> None:
     wanted: Any = {"logprobs": 2, "n": 2, "temperature": 1.2, "seed": 3, "echo": True, "logit_bias": NO_END}
     whole = ask(client, **wanted)
@@ -170,6 +182,7 @@ def test_stream_gives_the_same_in_pieces(client: openai.OpenAI) -> None:
         assert reasons[choice.index] == choice.finish_reason
 
 
+@pytest.mark.contract("POST /v1/completions", ("stream_options", "stream_options.include_usage"), "honoured")
 def test_stream_options(client: openai.OpenAI) -> None:
     def last(**options: Any) -> Any:
         return list(client.completions.create(model="ada", prompt="a", max_tokens=3, stream=True, **options))[-1]
@@ -180,6 +193,15 @@ def test_stream_options(client: openai.OpenAI) -> None:
     assert (ending.choices, ending.usage.prompt_tokens, ending.usage.completion_tokens) == ([], 1, 3)
 
 
+@pytest.mark.contract(
+    "POST /v1/completions",
+    "user",
+    "different",
+    how="Written to the server's log beside the request's id; used for nothing else.",
+)
+@pytest.mark.contract(
+    "POST /v1/completions", "header X-Request-Id", "honoured", how="Every answer bears it, or one of the server's own."
+)
 def test_user_stands_in_the_log(client: openai.OpenAI, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "luthier.server"):
         ask(client, user="person-17", extra_headers={"x-request-id": "my-request"})
@@ -242,6 +264,7 @@ def test_prompt_loss_weight_betas_and_batch_size(client: openai.OpenAI, finished
     assert len(tables[0.0]) == 4  # 8 rows, 2 at a time, once
 
 
+@pytest.mark.contract("POST /v1/fine_tuning/jobs", ("seed", "suffix", "metadata"), "honoured")
 def test_jobs_print_what_was_used(finished: dict[float, Any]) -> None:
     job = finished[1.0]
     assert job.status == "succeeded"
@@ -256,6 +279,7 @@ def test_jobs_print_what_was_used(finished: dict[float, Any]) -> None:
     assert ":personal:fields:" in job.fine_tuned_model
 
 
+@pytest.mark.contract("GET /v1/fine_tuning/jobs", "metadata", "honoured")
 def test_metadata_filters_the_list(client: openai.OpenAI, finished: dict[float, Any]) -> None:
     listed = client.fine_tuning.jobs.list(metadata={"weight": "1.0"}).data
     assert [job.id for job in listed] == [finished[1.0].id]

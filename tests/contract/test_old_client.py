@@ -48,6 +48,8 @@ def tuned(old_python: Path, server: Server, tmp_path_factory: pytest.TempPathFac
     return Tuned(job[1], model[1], printed)
 
 
+@pytest.mark.contract("POST /v1/fine-tunes", ("", "training_file", "validation_file", "model"), "honoured")
+@pytest.mark.contract("GET /v1/fine-tunes/{fine_tune_id}/events", ("", "stream"), "honoured")
 def test_create_uploads_and_follows(tuned: Tuned) -> None:
     assert re.search(r"Uploaded file from sport2_prepared_train.jsonl: file-\w+", tuned.printed)
     assert re.search(r"Uploaded file from sport2_prepared_valid.jsonl: file-\w+", tuned.printed)
@@ -64,6 +66,7 @@ def test_create_uploads_and_follows(tuned: Tuned) -> None:
     assert re.fullmatch(r"ada:ft-personal(-\d\d\d\d)(-\d\d){5}", tuned.model)
 
 
+@pytest.mark.contract("GET /v1/fine-tunes", "", "honoured")
 def test_list_prints_the_documents_fields(old_client: OldClient, tuned: Tuned) -> None:
     listed = json.loads(old_client("api", "fine_tunes.list"))
     assert listed["object"] == "list"
@@ -91,6 +94,7 @@ def test_list_prints_the_documents_fields(old_client: OldClient, tuned: Tuned) -
         assert file["bytes"] > 0
 
 
+@pytest.mark.contract("GET /v1/fine-tunes/{fine_tune_id}", "", "honoured")
 def test_get_and_events(old_client: OldClient, tuned: Tuned) -> None:
     job = json.loads(old_client("api", "fine_tunes.get", "-i", tuned.job))
     events = json.loads(old_client("api", "fine_tunes.events", "-i", tuned.job))
@@ -105,6 +109,9 @@ def test_follow_a_finished_job(old_client: OldClient, tuned: Tuned) -> None:
     assert "Job complete! Status: succeeded" in printed
 
 
+@pytest.mark.contract(
+    "POST /v1/fine-tunes", ("compute_classification_metrics", "classification_positive_class"), "honoured"
+)
 def test_results_are_a_table_of_numbers(old_client: OldClient, tuned: Tuned) -> None:
     rows = list(csv.DictReader(io.StringIO(old_client("api", "fine_tunes.results", "-i", tuned.job).strip())))
     assert list(rows[0]) == [
@@ -120,6 +127,7 @@ def test_results_are_a_table_of_numbers(old_client: OldClient, tuned: Tuned) -> 
     assert 0 <= float(rows[-1]["classification/accuracy"]) <= 1
 
 
+@pytest.mark.contract("GET /v1/files/{file_id}/content", "", "honoured")
 def test_results_as_the_documents_pandas_lines_read_them(old_client: OldClient, tuned: Tuned) -> None:
     printed = old_client.run(
         f"import pandas as pd, io\n"
@@ -137,6 +145,7 @@ def test_results_given_a_files_id(old_client: OldClient, tuned: Tuned) -> None:
     assert "No such fine-tune job" in printed
 
 
+@pytest.mark.contract("POST /v1/completions", "", "honoured")
 def test_completions_from_the_command_line(old_client: OldClient, tuned: Tuned) -> None:
     prompt = f"bat and pitcher 1{SEPARATOR}"
     words = ("api", "completions.create", "-m", tuned.model, "-p", prompt)
@@ -162,6 +171,8 @@ def test_completion_with_log_probabilities(old_client: OldClient, tuned: Tuned) 
     assert usage["completion_tokens"] == 1
 
 
+@pytest.mark.contract("POST /v1/fine-tunes", ("suffix", "n_epochs"), "honoured")
+@pytest.mark.contract("DELETE /v1/models/{model}", "", "honoured")
 def test_python_lines_of_fine_tuning(old_client: OldClient) -> None:
     write(old_client.folder / "train.jsonl", 4)
     printed = old_client.run(
@@ -179,6 +190,8 @@ def test_python_lines_of_fine_tuning(old_client: OldClient) -> None:
     assert deleted == {"deleted": True, "id": job["fine_tuned_model"], "object": "model"}
 
 
+@pytest.mark.contract("GET /v1/models", "", "honoured")
+@pytest.mark.contract("GET /v1/models/{model}", "", "honoured")
 def test_models(old_client: OldClient, tuned: Tuned) -> None:
     listed = json.loads(old_client("api", "models.list"))["data"]
     assert {"ada", tuned.model} <= {model["id"] for model in listed}
@@ -186,6 +199,10 @@ def test_models(old_client: OldClient, tuned: Tuned) -> None:
     assert "does not exist" in old_client("api", "models.get", "-i", "ada:ft-nobody", fails=True)
 
 
+@pytest.mark.contract("POST /v1/files", ("", "file", "purpose"), "honoured")
+@pytest.mark.contract("GET /v1/files", "", "honoured")
+@pytest.mark.contract("GET /v1/files/{file_id}", "", "honoured")
+@pytest.mark.contract("DELETE /v1/files/{file_id}", "", "honoured")
 def test_files(old_client: OldClient) -> None:
     write(old_client.folder / "few.jsonl", 3)
     made = json.loads(re.sub(r"^[^{]*", "", old_client("api", "files.create", "-f", "few.jsonl", "-p", "fine-tune")))
@@ -197,6 +214,9 @@ def test_files(old_client: OldClient) -> None:
     assert "No such File object" in old_client("api", "files.get", "-i", made["id"], fails=True)
 
 
+@pytest.mark.contract("POST /v1/fine-tunes", "batch_size", "honoured")
+@pytest.mark.contract("POST /v1/fine-tunes/{fine_tune_id}/cancel", "", "honoured")
+@pytest.mark.contract("DELETE /v1/fine-tunes/{fine_tune_id}", "", "honoured")
 def test_create_from_a_path_without_following_then_cancel_and_delete(old_client: OldClient, wait: Wait) -> None:
     (old_client.folder / "some folder").mkdir()
     write(old_client.folder / "some folder" / "train.jsonl", 8)

@@ -7,9 +7,7 @@ from typing import Any
 
 import openai
 import pytest
-from contract_helpers import Server, jsonl, rows
-
-STATUS = {"queued": "pending", "paused": "pending"}
+from contract_helpers import Server, jsonl, rows, same_job
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +23,7 @@ def job(client: openai.OpenAI, wait: Callable[[str], Any]) -> Any:
     return wait(made.id)
 
 
+@pytest.mark.contract("GET /v1/files", ("purpose", "after", "limit", "order"), "honoured")
 def test_files_and_pages_of_them(client: openai.OpenAI) -> None:
     made = [client.files.create(file=(f"{i}.jsonl", jsonl(rows(1))), purpose="fine-tune") for i in range(3)]
     ids = [file.id for file in made]
@@ -40,6 +39,8 @@ def test_files_and_pages_of_them(client: openai.OpenAI) -> None:
         client.files.content(ids[0])
 
 
+@pytest.mark.contract("POST /v1/fine_tuning/jobs", ("", "training_file", "model"), "honoured")
+@pytest.mark.contract("GET /v1/fine_tuning/jobs/{job_id}", "", "honoured")
 def test_job_from_beginning_to_end(client: openai.OpenAI, job: Any) -> None:
     assert job.status == "succeeded"
     assert job.error is None
@@ -69,6 +70,7 @@ def test_a_running_job_says_when_it_will_be_over(client: openai.OpenAI, job: Any
     assert wait(long.id).estimated_finish is None
 
 
+@pytest.mark.contract("GET /v1/fine_tuning/jobs/{job_id}/events", ("", "after", "limit"), "honoured")
 def test_events_by_pages_newest_first(client: openai.OpenAI, job: Any) -> None:
     events = list(client.fine_tuning.jobs.list_events(job.id, limit=2))
     assert len({event.id for event in events}) == len(events) > 4
@@ -79,6 +81,7 @@ def test_events_by_pages_newest_first(client: openai.OpenAI, job: Any) -> None:
     assert {event.type for event in events} <= {"message", "metrics"}
 
 
+@pytest.mark.contract("GET /v1/fine_tuning/jobs/{job_id}/checkpoints", ("", "after", "limit"), "honoured")
 def test_checkpoints_answer(client: openai.OpenAI, job: Any) -> None:
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=1))
     assert [point.step_number for point in checkpoints] == sorted(
@@ -91,27 +94,11 @@ def test_checkpoints_answer(client: openai.OpenAI, job: Any) -> None:
     assert answer.choices
 
 
+@pytest.mark.contract("GET /v1/fine_tuning/jobs", ("", "after", "limit"), "honoured")
 def test_jobs_by_pages_newest_first(client: openai.OpenAI, job: Any) -> None:
     listed = [item.id for item in client.fine_tuning.jobs.list(limit=1)]
     assert job.id in listed
     assert len(set(listed)) == len(listed)
-
-
-def _same(legacy: dict[str, Any], today: Any) -> None:
-    """One job as both dialects show it, at one moment."""
-    assert legacy["id"] == today.id
-    assert legacy["status"] == STATUS.get(today.status, today.status)
-    assert legacy["model"] == today.model
-    assert legacy["fine_tuned_model"] == today.fine_tuned_model
-    assert legacy["created_at"] == today.created_at
-    assert legacy["organization_id"] == today.organization_id
-    assert [file["id"] for file in legacy["training_files"]] == [today.training_file]
-    assert [file["id"] for file in legacy["validation_files"]] == [today.validation_file] * bool(today.validation_file)
-    assert [file["id"] for file in legacy["result_files"]] == today.result_files
-    shown = today.hyperparameters.model_dump()
-    for name, value in legacy["hyperparams"].items():
-        if name != "seed":
-            assert shown[name] == ("auto" if value is None else value)
 
 
 @pytest.mark.parametrize("dialect", ["fine-tunes", "fine_tuning/jobs"])
@@ -128,12 +115,12 @@ def test_both_dialects_agree_over_a_jobs_life(
         today = client.fine_tuning.jobs.retrieve(job_id)
         legacy = server.call("GET", f"fine-tunes/{job_id}").json()
         if client.fine_tuning.jobs.retrieve(job_id) == today:  # nothing changed in between
-            _same(legacy, today)
+            same_job(legacy, today.to_dict())
             seen.add(today.status)
         time.sleep(0.05)
     assert seen == {*seen, "succeeded"}
     listed = next(item for item in server.call("GET", "fine-tunes").json()["data"] if item["id"] == job_id)
-    _same(listed, wait(job_id))
+    same_job(listed, wait(job_id).to_dict())
     told = [event["message"] for event in server.call("GET", f"fine-tunes/{job_id}/events").json()["data"]]
     assert told[::-1] == [event.message for event in client.fine_tuning.jobs.list_events(job_id)]
 
@@ -183,6 +170,7 @@ def test_many_callers_at_once(client: openai.OpenAI) -> None:
     assert answers == [alone] * 12
 
 
+@pytest.mark.contract("GET /health", "", "honoured", how="Ours.")
 def test_health_and_headers(server: Server) -> None:
     response = server.call("GET", server.url.removesuffix("/v1") + "/health")
     assert response.json()["status"] == "ok"

@@ -12,7 +12,7 @@ import luthier
 from luthier.config import Settings
 from luthier.server import azure, errors
 from luthier.server.azure.version import MayHaveVersion, WithVersion
-from luthier.server.dependencies import refuse_unknown_query
+from luthier.server.dependencies import refuse_unknown_query, refuse_unread_body
 from luthier.server.middleware import RequestContextMiddleware
 from luthier.server.openai import (
     batches,
@@ -65,7 +65,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # its pages would load scripts from elsewhere
         redoc_url=None,
-        dependencies=[Depends(refuse_unknown_query)],
+        dependencies=[Depends(refuse_unknown_query), Depends(refuse_unread_body)],
         generate_unique_id_function=_operation_id,
         responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
     )

@@ -19,8 +19,12 @@ async def bounded_stream(request: Request, max_bytes: int, message: str) -> Asyn
     """The body's chunks as they arrive, as long as the body keeps within `max_bytes`.
 
     Raises:
+        InvalidRequestError: the body is compressed.
         PayloadTooLargeError: with `message`, once the body has shown to be larger.
     """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise InvalidRequestError(f"The request's body is encoded as '{encoding}'. Send it plain: nothing is unpacked.")
     declared = request.headers.get("content-length", "")
     too_large = declared.isdecimal() and int(declared) > max_bytes
     if too_large and int(declared) > _DRAIN_FACTOR * max_bytes:

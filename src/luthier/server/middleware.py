@@ -37,9 +37,12 @@ class RequestContextMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid4().hex}"
         answering = False
+        head = scope["method"] == "HEAD"
 
         async def send_with_headers(message: Message) -> None:
             nonlocal answering
+            if head and answering:
+                return
             if message["type"] == "http.response.start":
                 answering = True
                 headers = MutableHeaders(scope=message)
@@ -47,8 +50,10 @@ class RequestContextMiddleware:
                 headers["openai-processing-ms"] = str(round((time.perf_counter() - started) * 1000))
                 headers["openai-version"] = API_VERSION
             await send(message)
+            if head:  # the end at once: a stream has none of its own, and takes this for a client that went away
+                await send({"type": "http.response.body"})
 
-        inner = dict(scope, method="GET") if scope["method"] == "HEAD" else scope
+        inner = dict(scope, method="GET") if head else scope
         inner.setdefault("state", {})["request_id"] = request_id
         try:
             await self.app(inner, receive, send_with_headers)

@@ -129,6 +129,8 @@ class _Reader:
 
     def _on_part_end(self) -> None:
         if self._text is not None:
+            if self._name in self.form.fields:
+                raise InvalidRequestError(f"The form's field '{self._name}' stands twice.", param=self._name)
             self.form.fields[self._name] = self._text.decode(errors="replace")
 
     def _on_end(self) -> None:

@@ -1,13 +1,33 @@
 """Azure's paths by today's `AzureOpenAI` and by plain HTTP."""
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 
 import openai
 import pytest
 from contract_helpers import Server, jsonl, rows
 
+from luthier.server.openapi import document
+
 VERSION = "2025-04-01-preview"
 OLD_VERSION = "2022-12-01"
+ENDPOINTS = [
+    (method.upper(), path)
+    for path, methods in json.loads(document())["paths"].items()
+    if path.startswith("/openai/")
+    for method in methods
+]
+
+
+def _of_each_endpoint(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test that says something of `api-version` everywhere."""
+    how = (
+        "Wanted; any of the form 2022-12-01 or 2025-04-01-preview is taken, and decides how a file's status is worded."
+    )
+    for method, path in ENDPOINTS:
+        test = pytest.mark.contract(f"{method} {path}", "api-version", "different", how=how)(test)
+    return test
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +56,7 @@ def call(server: Server, method: str, path: str, version: str | None = OLD_VERSI
     return server.http.request(method, url, params={"api-version": version} if version else {}, **options)
 
 
-@pytest.mark.contract("PUT /openai/deployments/{deployment}", "model", "honoured")
+@pytest.mark.contract("PUT /openai/deployments/{deployment}", ("", "model"), "honoured")
 @pytest.mark.contract(
     "POST /openai/deployments/{deployment}/completions",
     "model",
@@ -89,21 +109,51 @@ def test_a_deployment_that_is_not_there(azure: openai.AzureOpenAI) -> None:
 
 
 @pytest.mark.contract("GET /openai/files", "purpose", "honoured")
+@pytest.mark.contract("POST /openai/fine_tuning/jobs", "", "honoured")
 @pytest.mark.contract("POST /openai/fine_tuning/jobs", "*", "honoured", how="As `POST /v1/fine_tuning/jobs`.")
-@pytest.mark.contract("GET /openai/fine_tuning/jobs", "", "honoured")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs", ("", "after", "limit", "metadata"), "honoured")
 @pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}", "", "honoured")
 @pytest.mark.contract("POST /openai/fine_tuning/jobs/{job_id}/cancel", "", "honoured")
-@pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}/events", "", "honoured")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}/events", ("", "after", "limit"), "honoured")
+@pytest.mark.contract("GET /openai/fine_tuning/jobs/{job_id}/checkpoints", ("", "after", "limit"), "honoured")
 def test_files_and_jobs_of_todays_client(azure: openai.AzureOpenAI) -> None:
     file = azure.files.create(file=("t.jsonl", jsonl(rows(4))), purpose="fine-tune")
     assert azure.files.wait_for_processing(file.id, max_wait_seconds=1).status == "processed"
     assert azure.files.content(file.id).read() == jsonl(rows(4))
     assert file.id in {one.id for one in azure.files.list(purpose="fine-tune")}
-    job = azure.fine_tuning.jobs.create(training_file=file.id, model="ada")
+    jobs = azure.fine_tuning.jobs
+    job = jobs.create(training_file=file.id, model="ada", metadata={"who": "azure"})
     assert job.id.startswith("ftjob-")
-    assert job.id in {one.id for one in azure.fine_tuning.jobs.list()}
-    assert azure.fine_tuning.jobs.cancel(job.id).id == azure.fine_tuning.jobs.retrieve(job.id).id == job.id
-    assert azure.fine_tuning.jobs.list_events(job.id).data
+    assert [one.id for one in jobs.list(limit=1, metadata={"who": "azure"}).data] == [job.id]
+    assert job.id not in {one.id for one in jobs.list(after=job.id)}
+    assert jobs.cancel(job.id).id == jobs.retrieve(job.id).id == job.id
+    first = jobs.list_events(job.id, limit=1)
+    assert first.has_more
+    assert first.data[0].id not in {event.id for event in jobs.list_events(job.id, after=first.data[0].id)}
+    assert jobs.checkpoints.list(job.id, limit=1).data == []
+    with pytest.raises(openai.BadRequestError, match="no checkpoint"):
+        jobs.checkpoints.list(job.id, after="ftckpt-none")
+
+
+@pytest.mark.contract("POST /openai/batches", "", "honoured")
+@pytest.mark.contract("POST /openai/batches", "*", "honoured", how="As `POST /v1/batches`.")
+@pytest.mark.contract("GET /openai/batches", ("", "after", "limit"), "honoured")
+@pytest.mark.contract("GET /openai/batches/{batch_id}", "", "honoured")
+@pytest.mark.contract("POST /openai/batches/{batch_id}/cancel", "", "honoured")
+def test_a_batch_of_todays_client(azure: openai.AzureOpenAI, prod: str) -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": {"model": prod, "prompt": "a"}}
+    file = azure.files.create(file=("b.jsonl", json.dumps(line).encode() + b"\n"), purpose="batch")
+    batch = azure.batches.create(input_file_id=file.id, endpoint="/v1/completions", completion_window="24h")
+    deadline = time.monotonic() + 60
+    while (batch := azure.batches.retrieve(batch.id)).status != "completed":
+        assert time.monotonic() < deadline, batch
+        time.sleep(0.05)
+    (answer,) = azure.files.content(batch.output_file_id).text.splitlines()
+    assert json.loads(answer)["response"]["body"]["model"] == prod
+    assert [one.id for one in azure.batches.list(limit=1).data] == [batch.id]
+    assert batch.id not in {one.id for one in azure.batches.list(after=batch.id)}
+    with pytest.raises(openai.BadRequestError):
+        azure.batches.cancel(batch.id)
 
 
 def test_files_say_their_state_in_the_versions_words(server: Server) -> None:
@@ -116,14 +166,21 @@ def test_files_say_their_state_in_the_versions_words(server: Server) -> None:
     assert call(server, "DELETE", file.headers["location"]).json()["deleted"]
 
 
-@pytest.mark.parametrize("path", ["files", "fine-tunes", "fine_tuning/jobs", "models", "deployments"])
-@pytest.mark.parametrize("version", [None, "", "2022", "2022-13-01", "latest", "2022-12-01-", "v1"])
-def test_each_path_wants_a_version(server: Server, path: str, version: str | None) -> None:
-    answer = call(server, "GET", f"/openai/{path}", None if version is None else version or "%20")
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert (error["param"], error["target"]) == ("api-version", "api-version")
-    assert error["code"] in ("invalidPayload", "InvalidApiVersionParameter")
+@_of_each_endpoint
+@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+def test_each_path_wants_a_version(server: Server, method: str, path: str) -> None:
+    there = path.replace("{", "").replace("}", "")
+    for version in (None, "2022-13-01"):
+        answer = call(server, method, there, version, **({"json": {}} if method in ("POST", "PUT") else {}))
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], error["target"]) == (400, "api-version", "api-version")
+
+
+@pytest.mark.parametrize("version", ["", " ", "2022", "2022-12-01-", "2022-12-01 ", "latest", "v1", "2022-12-32"])
+def test_versions_that_are_none(server: Server, version: str) -> None:
+    url = server.url.removesuffix("/v1") + "/openai/models"
+    answer = server.http.get(url, params={"api-version": version})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidApiVersionParameter")
 
 
 @pytest.mark.parametrize("version", [OLD_VERSION, VERSION, "2030-01-31", "2023-09-15-preview"])
@@ -137,7 +194,7 @@ def test_any_wellformed_version_is_taken(server: Server, version: str) -> None:
     "different",
     how="Refused unless its host stands in LUTHIER_IMPORT_HOSTS; the file is there with the answer.",
 )
-@pytest.mark.contract("POST /openai/files/import", ("filename", "purpose"), "honoured")
+@pytest.mark.contract("POST /openai/files/import", ("", "filename", "purpose"), "honoured")
 def test_a_file_from_a_url(server: Server, endpoint: str) -> None:
     there = call(server, "POST", "/openai/files", files={"file": ("a", jsonl(rows(4)))}, data={"purpose": "fine-tune"})
     source = f"{endpoint}/v1/files/{there.json()['id']}/content"
@@ -177,7 +234,15 @@ def test_a_model_that_nobody_knows_cannot_be_deployed(server: Server) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
 
 
-@pytest.mark.contract("PUT /openai/deployments/{deployment}", "scale_settings", "honoured")
+@pytest.mark.contract(
+    "PUT /openai/deployments/{deployment}", ("scale_settings", "scale_settings.scale_type"), "honoured"
+)
+@pytest.mark.contract(
+    "PUT /openai/deployments/{deployment}",
+    "scale_settings.capacity",
+    "different",
+    how="Wanted with `manual`, kept and shown; one copy of the weights serves every capacity.",
+)
 def test_names_of_ones_own(server: Server, prod: str) -> None:
     scale = {"scale_type": "manual", "capacity": 3}
     again = call(server, "PUT", f"/openai/deployments/{prod}", json={"model": "babbage", "scale_settings": scale})

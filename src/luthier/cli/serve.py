@@ -114,6 +114,7 @@ def _greet(url: str, settings: "Settings") -> None:
         f"  weights      {settings.models_dir}\n"
         f"  old client   export OPENAI_API_BASE={url}/v1 OPENAI_API_KEY=sk-any\n"
         f"  new clients  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=sk-any\n"
+        f"  Azure's      the endpoint is {url}, with any key and api-version\n"
         f"  try          luthier tune FILE, or luthier --help\n"
         f"Ctrl-C stops it."
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from enum import Enum
 from typing import Any
 
 from anyio import to_thread
@@ -79,7 +80,8 @@ def create_app(
     for part in (fine_tuning_jobs, batches, engines):  # which Azure has with OpenAI's own words
         app.include_router(part.router, prefix="/v1")
         app.include_router(part.router, prefix="/openai/v1", **_LIKE_OPENAI)
-        app.include_router(part.router, prefix="/openai", dependencies=[WithVersion])
+        tags: list[str | Enum] = [f"Azure: {str(part.router.tags[0]).lower()}"]
+        app.include_router(part.router, prefix="/openai", dependencies=[WithVersion], tags=tags)
     app.include_router(tokens.router, prefix="/v1")
     for router in azure.ROUTERS:
         app.include_router(router)

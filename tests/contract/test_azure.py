@@ -135,6 +135,47 @@ def test_files_and_jobs_of_todays_client(azure: openai.AzureOpenAI) -> None:
         jobs.checkpoints.list(job.id, after="ftckpt-none")
 
 
+@pytest.mark.contract("POST /openai/fine_tuning/jobs/{job_id}/pause", "", "honoured")
+@pytest.mark.contract("POST /openai/fine_tuning/jobs/{job_id}/resume", "", "honoured")
+def test_a_job_is_paused_and_goes_on(azure: openai.AzureOpenAI, server: Server) -> None:
+    file = azure.files.create(file=("t.jsonl", jsonl(rows(8))), purpose="fine-tune")
+    jobs = azure.fine_tuning.jobs
+    job = jobs.create(
+        training_file=file.id, model="ada", extra_body={"hyperparameters": {"n_epochs": 50, "batch_size": 1}}
+    )
+    jobs.pause(job.id)
+    deadline = time.monotonic() + 120
+    while (job := jobs.retrieve(job.id)).status != "paused":
+        assert time.monotonic() < deadline, job
+        time.sleep(0.1)
+    assert call(server, "GET", f"/openai/fine-tunes/{job.id}").json()["status"] == "notRunning"
+    assert jobs.resume(job.id).status == "queued"
+    jobs.cancel(job.id)
+
+
+@pytest.mark.contract("GET /openai/engines", "", "honoured")
+@pytest.mark.contract("GET /openai/engines/{engine}", "", "honoured")
+@pytest.mark.contract("POST /openai/engines/{engine}", "", "honoured")
+@pytest.mark.contract("POST /openai/engines/{engine}", "*", "honoured", how="As `POST /v1/engines/{engine}`.")
+@pytest.mark.contract("POST /openai/engines/{engine}/completions", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/engines/{engine}/completions", "*", "honoured", how="As `POST /v1/engines/{engine}/completions`."
+)
+@pytest.mark.contract("POST /openai/engines/{engine}/generate", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/engines/{engine}/generate", "*", "honoured", how="As `POST /v1/engines/{engine}/generate`."
+)
+def test_engines_are_there_too(server: Server, prod: str) -> None:
+    listed = call(server, "GET", "/openai/engines").json()["data"]
+    assert {"ada", prod} <= {engine["id"] for engine in listed}
+    assert call(server, "GET", f"/openai/engines/{prod}").json()["ready"]
+    assert call(server, "POST", f"/openai/engines/{prod}", json={"replicas": 1}).json()["id"] == prod
+    made = call(server, "POST", f"/openai/engines/{prod}/completions", json={"prompt": "a", "max_tokens": 1})
+    assert made.json()["model"] == prod
+    generated = call(server, "POST", f"/openai/engines/{prod}/generate", json={"context": "a", "length": 1})
+    assert generated.status_code == 200
+
+
 @pytest.mark.contract("POST /openai/batches", "", "honoured")
 @pytest.mark.contract("POST /openai/batches", "*", "honoured", how="As `POST /v1/batches`.")
 @pytest.mark.contract("GET /openai/batches", ("", "after", "limit"), "honoured")

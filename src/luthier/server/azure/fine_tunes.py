@@ -6,17 +6,16 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from luthier.domain.job import Dialect, Job
+from luthier.domain.job import Job
 from luthier.server.azure.version import WithVersion
 from luthier.server.body import JsonRoute
-from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
 from luthier.server.sse import event_stream
 from luthier.server.wire.azure import AzureFineTune, AzureFineTuneWithEvents
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTuneEvent
 from luthier.server.wiring import Services
-from luthier.services.fine_tunes import CreateFineTune
 
 router = APIRouter(
     prefix="/openai/fine-tunes", tags=["Azure: fine-tunes"], route_class=JsonRoute, dependencies=[WithVersion]
@@ -25,18 +24,11 @@ root = APIRouter(prefix="/fine-tunes", tags=["Azure: fine-tunes"])
 
 
 @router.post("", status_code=201)
-def create_fine_tune(body: CreateFineTuneBody, response: Response, services: ServicesOf) -> AzureFineTuneWithEvents:
+def create_fine_tune(
+    body: CreateFineTuneBody, response: Response, services: ServicesOf, owner: OwnerOf
+) -> AzureFineTuneWithEvents:
     """Put a fine-tune into the queue."""
-    job = services.fine_tunes.create(
-        CreateFineTune(
-            dialect=Dialect.LEGACY,
-            training_file=body.training_file,
-            validation_file=body.validation_file,
-            model=body.model,
-            suffix=body.suffix,
-            hyperparameters=body.to_domain(seed=body.seed),
-        )
-    )
+    job = services.fine_tunes.create(body.to_request(owner.organization, owner.project))
     response.headers["Location"] = f"/openai/fine-tunes/{job.id}"
     return _with_events(services, job)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from luthier.domain.job import Dialect, Job
+from luthier.domain.job import Job
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
@@ -14,7 +14,6 @@ from luthier.server.sse import event_stream
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTune, FineTuneEvent, FineTuneWithEvents
 from luthier.server.wiring import Services
-from luthier.services.fine_tunes import CreateFineTune
 
 router = APIRouter(prefix="/v1/fine-tunes", tags=["Fine-tunes"], route_class=JsonRoute)
 
@@ -22,18 +21,7 @@ router = APIRouter(prefix="/v1/fine-tunes", tags=["Fine-tunes"], route_class=Jso
 @router.post("")
 def create_fine_tune(body: CreateFineTuneBody, services: ServicesOf, owner: OwnerOf) -> FineTuneWithEvents:
     """Put a fine-tune into the queue."""
-    job = services.fine_tunes.create(
-        CreateFineTune(
-            dialect=Dialect.LEGACY,
-            training_file=body.training_file,
-            validation_file=body.validation_file,
-            model=body.model,
-            suffix=body.suffix,
-            organization=owner.organization,
-            project=owner.project,
-            hyperparameters=body.to_domain(seed=body.seed),
-        )
-    )
+    job = services.fine_tunes.create(body.to_request(owner.organization, owner.project))
     return _with_events(services, job)
 
 

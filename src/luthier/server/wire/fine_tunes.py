@@ -5,11 +5,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field
 
-from luthier.domain.job import Event, Job, Status
+from luthier.domain.job import Dialect, Event, Job, Status
 from luthier.server.wire.base import Answer
 from luthier.server.wire.files import FileObject
 from luthier.server.wire.hyperparameters import HyperparametersBody, printed
-from luthier.services.fine_tunes import JobFiles
+from luthier.services.fine_tunes import CreateFineTune, JobFiles
 
 DEFAULT_MODEL = "curie"
 _STATUS = {Status.QUEUED: "pending", Status.PAUSED: "pending"}  # the others have one name in both dialects
@@ -23,6 +23,22 @@ class CreateFineTuneBody(HyperparametersBody):
     model: str = Field(default=DEFAULT_MODEL, description="Base or tuned model to start from.")
     suffix: str | None = Field(default=None, description="Up to 40 characters for the tuned model's name.")
     seed: int | None = Field(default=None, description="Of order, initial values and dropout.")
+
+    def to_request(self, organization: str | None, project: str | None) -> CreateFineTune:
+        """
+        Args:
+            organization, project: whose it is to be, see `domain.job.Job`.
+        """
+        return CreateFineTune(
+            dialect=Dialect.LEGACY,
+            training_file=self.training_file,
+            validation_file=self.validation_file,
+            model=self.model,
+            suffix=self.suffix,
+            organization=organization,
+            project=project,
+            hyperparameters=self.to_domain(seed=self.seed),
+        )
 
 
 class FineTuneEvent(Answer):

@@ -1,6 +1,7 @@
 """What all tests share: settings in a folder of their own, a tiny base, and the real one."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,26 @@ def ada_folder() -> Path:
         return BaseStore(load_settings()).ensure("ada").path
     except LuthierError as error:
         pytest.skip(f"the weights of ada are not at hand: {error.message}")
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random sentence encoder of 2 layers that reads 32 bytes at once. Read-only: make a copy to change it."""
+    from luthier.testing import make_tiny_encoder
+
+    prompts = {"query": "query: ", "document": "document: "}
+    return make_tiny_encoder(tmp_path_factory.mktemp("encoders") / "tiny", prompts=prompts)
+
+
+@pytest.fixture(scope="session")
+def encoder_folder() -> Callable[[str], Path]:
+    """Finds the real weights of an embedding model by name, pulled when they are not there."""
+    from luthier.modeling.bases import BaseStore
+
+    def find(name: str) -> Path:
+        try:
+            return BaseStore(load_settings()).ensure(name).path
+        except LuthierError as error:
+            pytest.skip(f"the weights of {name} are not at hand: {error.message}")
+
+    return find

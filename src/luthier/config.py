@@ -35,8 +35,16 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(default=1 << 30, gt=0, description="Largest file that may be uploaded, bytes.")
     max_line_bytes: int = Field(default=4 << 20, gt=0, description="Longest line in a training or batch file, bytes.")
     max_body_bytes: int = Field(default=32 << 20, gt=0, description="Largest JSON body of a request, bytes.")
-    max_waiting: int = Field(default=256, gt=0, description="Completions that may wait before callers get 429.")
+    max_waiting: int = Field(
+        default=256, gt=0, description="Requests that each engine keeps waiting before callers get 429."
+    )
     max_batch_tokens: int = Field(default=2048, gt=0, description="Tokens of one step of the completion engine.")
+    embedding_batch_tokens: int = Field(default=2048, gt=0, description="Tokens of one pass of the embedding engine.")
+    embedding_width: int | None = Field(
+        default=None,
+        gt=0,
+        description="Embeddings that are shorter get zeros at their end up to so many numbers, such as 1536.",
+    )
     kv_cache_tokens: int = Field(default=65536, gt=0, description="Tokens whose keys and values are kept in memory.")
     batch_concurrency: int = Field(default=8, gt=0, description="Requests of batches that are answered at once.")
     train_tokens: int = Field(default=2048, gt=0, description="Tokens of one micro-batch of training; bounds memory.")

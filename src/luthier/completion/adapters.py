@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from luthier.completion.shelf import Shelf
 from luthier.errors import WeightsError
 from luthier.modeling.lora import LoraModel, Route
+from luthier.modeling.shelf import Shelf
 
 
 class Adapters:

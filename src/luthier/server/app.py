@@ -18,6 +18,7 @@ from luthier.server.middleware import RequestContextMiddleware
 from luthier.server.openai import (
     batches,
     completions,
+    embeddings,
     engines,
     files,
     fine_tunes,
@@ -74,7 +75,7 @@ def create_app(
     app.state.stopping = False
     errors.install(app)
     app.add_middleware(RequestContextMiddleware)
-    for part in (files, fine_tunes, models, completions):
+    for part in (files, fine_tunes, models, completions, embeddings):
         app.include_router(part.router)
         app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)
     for part in (fine_tuning_jobs, batches, engines):  # which Azure has with OpenAI's own words

@@ -6,18 +6,21 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from luthier.server.embedding import embed
 from luthier.server.errors import from_validation
 from luthier.server.wire.base import RequestBody
 from luthier.server.wire.completions import CompletionBody, CompletionObject
+from luthier.server.wire.embeddings import EmbeddingBody
 from luthier.services.batch_answers import Endpoint
 from luthier.services.completions import CompletionService
+from luthier.services.embeddings import EmbeddingService
 
 logger = logging.getLogger("luthier.server")
 
 B = TypeVar("B", bound=RequestBody)
 
 
-def batch_endpoints(completions: CompletionService) -> Mapping[str, Endpoint]:
+def batch_endpoints(completions: CompletionService, embeddings: EmbeddingService) -> Mapping[str, Endpoint]:
     """By the paths that a batch's file names."""
 
     async def complete(value: dict[str, Any]) -> dict[str, Any]:
@@ -26,7 +29,13 @@ def batch_endpoints(completions: CompletionService) -> Mapping[str, Endpoint]:
             logger.info("A completion for user %r (of a batch)", body.user)
         return CompletionObject.of(await completions.create(body.to_domain())).model_dump(mode="json")
 
-    return {"/v1/completions": complete}
+    async def embed_inputs(value: dict[str, Any]) -> dict[str, Any]:
+        body = _parsed(EmbeddingBody, value)
+        if body.user is not None:
+            logger.info("Embeddings for user %r (of a batch)", body.user)
+        return await embed(body, embeddings)
+
+    return {"/v1/completions": complete, "/v1/embeddings": embed_inputs}
 
 
 def _parsed(kind: type[B], value: dict[str, Any]) -> B:

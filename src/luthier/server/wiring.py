@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from luthier.completion.engine import CompletionEngine
 from luthier.config import Settings
+from luthier.embedding.batcher import EmbeddingEngine
 from luthier.executors.local import LocalExecutor
 from luthier.modeling.bases import BaseStore
 from luthier.server.batch_endpoints import batch_endpoints
@@ -13,6 +14,7 @@ from luthier.services.batch_runner import BatchRunner
 from luthier.services.batches import BatchService
 from luthier.services.completions import CompletionService
 from luthier.services.deployments import DeploymentService
+from luthier.services.embeddings import EmbeddingService
 from luthier.services.file_import import FileImport
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
@@ -33,6 +35,7 @@ class Services:
     fine_tunes: FineTuneService
     models: ModelService
     completions: CompletionService
+    embeddings: EmbeddingService
     batches: BatchService
     deployments: DeploymentService
     imports: FileImport
@@ -54,6 +57,9 @@ def open_services(settings: Settings) -> Iterator[Services]:
         engine = CompletionEngine(settings)
         engine.start()
         opened.callback(engine.stop)
+        encoders = EmbeddingEngine(settings)
+        encoders.start()
+        opened.callback(encoders.stop)
         executor = LocalExecutor(settings, jobs)
         executor.start()
         opened.callback(executor.stop)
@@ -63,7 +69,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
         deployments.start()
         opened.callback(deployments.close)
         completions = CompletionService(models, engine)
-        batches, endpoints = BatchStore(database), batch_endpoints(completions)
+        embeddings = EmbeddingService(settings, models, bases, encoders)
+        batches, endpoints = BatchStore(database), batch_endpoints(completions, embeddings)
         runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
         runner.start()
         opened.callback(runner.stop)
@@ -73,6 +80,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
             models=models,
             completions=completions,
+            embeddings=embeddings,
             batches=BatchService(batches, files, endpoints.keys(), runner),
             deployments=deployments,
             imports=FileImport(settings, file_service),

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from luthier.catalogue.entry import Kind
 from luthier.config import Settings
 from luthier.datasets.jsonl import parse_example, read_lines
 from luthier.domain.file import FileStatus, Purpose
@@ -98,6 +99,11 @@ class JobChecks:
             raise InvalidRequestError(error.message, param="model", code="model_not_found") from None
         except WeightsError as error:
             raise InvalidRequestError(error.message, param="model") from None
+        if (local.kind if local else self._bases.registry.resolve(parent.base).entry.kind) is Kind.EMBEDDING:
+            raise InvalidRequestError(
+                f"'{job.model}' makes embeddings; fine-tunes start from models that complete texts, such as 'ada'.",
+                param="model",
+            )
         if local is None and (entry := self._bases.registry.resolve(parent.base).entry).accept_license:
             raise InvalidRequestError(
                 f"{entry.title} comes under terms that have to be accepted first ({entry.license}: "

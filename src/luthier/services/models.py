@@ -8,15 +8,18 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
+from luthier.catalogue.entry import Kind
 from luthier.catalogue.registry import Registry
 from luthier.completion.sequence import Weights
 from luthier.config import Settings
 from luthier.domain.deployment import Deployment
+from luthier.domain.embedding import manners_of
 from luthier.domain.hyperparameters import Method
 from luthier.domain.job import DEFAULT_ORGANIZATION
 from luthier.domain.model import TunedModel
 from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore, LocalBase
+from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.loader import MAX_CONTEXT
 from luthier.modeling.tokenizer import HFTokenizer
 from luthier.services.capabilities import Capabilities, chats
@@ -25,6 +28,13 @@ from luthier.storage.models import TunedModelStore
 from luthier.types import Tokenizer
 
 BASE_OWNER = "luthier"
+
+_OTHER_KIND = {
+    Kind.COMPLETION: "The model '{}' makes embeddings and completes no texts. Ask it at /v1/embeddings, or take one "
+    "that does, such as 'ada'.",
+    Kind.EMBEDDING: "The model '{}' completes texts and makes no embeddings. Take a model that does, such as "
+    "'text-embedding-ada-002'.",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,9 @@ class ModelDetails:
         size_bytes: of the base weights on disk, once pulled.
         pulled: they need no pulling.
         note: words for the user when other weights stand in for the name's own.
+        kind: what it does, None for weights of a hub that are not pulled yet.
+        dimensions: numbers of an embedding, None for models that make none and before the pull.
+        max_input_tokens: of an embedding's input, counted in cl100k_base; None for models that make none.
         method, job_id, step: of a tuned model: how, by which fine-tune, and at which step of a checkpoint.
         capabilities: what it can be asked for.
     """
@@ -74,6 +87,9 @@ class ModelDetails:
     size_bytes: int | None = None
     pulled: bool = False
     note: str | None = None
+    kind: Kind | None = None
+    dimensions: int | None = None
+    max_input_tokens: int | None = None
     method: Method | None = None
     job_id: str | None = None
     step: int | None = None
@@ -118,7 +134,17 @@ class ModelCard:
 
     @property
     def permission(self) -> tuple[ModelPermission, ...]:
-        return (ModelPermission(f"modelperm-{self.id}", self.created),)
+        writes = self.details.kind is not Kind.EMBEDDING
+        return (
+            ModelPermission(
+                f"modelperm-{self.id}",
+                self.created,
+                allow_fine_tuning=writes,
+                allow_sampling=writes,
+                allow_logprobs=writes,
+                allow_search_indices=not writes,
+            ),
+        )
 
 
 class ModelService:
@@ -212,18 +238,38 @@ class ModelService:
 
         Raises:
             NotFoundError: nobody knows the name.
-            InvalidRequestError: the base comes under terms that the user has to accept first.
+            InvalidRequestError: the base comes under terms that the user has to accept first, or it makes embeddings.
             UnavailableError: the base cannot be pulled, or its files are damaged.
         """
         tuned = self._tuned.find(name)
         try:
-            base = self._bases.ensure(tuned.root if tuned else name)
+            base = self._ensure(name, tuned.root if tuned else name, Kind.COMPLETION)
             tokenizer = _tokenizer(base.path)
         except WeightsError as error:
             raise UnavailableError(
                 f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
             ) from error
         return ServedModel(name, base, tuned, self._weights(base, tuned), tokenizer, context_length(base.path))
+
+    def resolve_encoder(self, name: str) -> LocalBase:
+        """The weights behind the name of an embedding model, on this machine. Pulls and raises as `resolve`."""
+        model = self.behind(name)
+        if self._tuned.find(model):
+            raise InvalidRequestError(_OTHER_KIND[Kind.EMBEDDING].format(name), param="model")
+        try:
+            return self._ensure(name, model, Kind.EMBEDDING)
+        except WeightsError as error:
+            raise UnavailableError(
+                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
+            ) from error
+
+    def _ensure(self, name: str, root: str, kind: Kind) -> LocalBase:
+        """The base of a name, pulled if need be, unless it is known to be of another kind."""
+        if self._registry.resolve(root).entry.kind in (None, kind):
+            base = self._bases.ensure(root)
+            if base.kind is kind:
+                return base
+        raise InvalidRequestError(_OTHER_KIND[kind].format(name), param="model")
 
     def _weights(self, base: LocalBase, tuned: TunedModel | None) -> Weights:
         if tuned is None:
@@ -288,18 +334,22 @@ class ModelService:
             local = self._bases.local(name)
         except WeightsError as error:
             local, note = None, f"This model cannot answer now: {error.message}"
-        return ModelDetails(
+        details = ModelDetails(
             weights=entry.key,
             title=entry.title,
             source=str(entry.source),
             license=local.license if local else entry.license,
             license_url=entry.license_url,
-            context_length=context_length(local.path) if local else entry.context_length,
+            context_length=entry.context_length,
             size_bytes=local.size_bytes if local else entry.size_bytes,
             pulled=local is not None,
             note=note,
             capabilities=Capabilities(chat_completion=local is not None and chats(local.path)),
+            kind=local.kind if local else entry.kind,
         )
+        if details.kind is Kind.EMBEDDING:
+            return _encoder_details(name, details, local)
+        return replace(details, context_length=context_length(local.path)) if local else details
 
     def _pulled_at(self, name: str) -> int:
         """Unix seconds; 0 for weights that are not here."""
@@ -312,6 +362,21 @@ class ModelService:
         if local.record is None:
             return int((local.path / "config.json").stat().st_mtime)
         return int(datetime.fromisoformat(local.record.pulled_at).timestamp())
+
+
+def _encoder_details(name: str, details: ModelDetails, local: LocalBase | None) -> ModelDetails:
+    """What is to be told of a model that makes embeddings."""
+    can = Capabilities(fine_tune=False, completion=False, embeddings=True)
+    details = replace(details, max_input_tokens=manners_of(name).max_tokens, capabilities=can)
+    if local:
+        try:
+            card = EncoderCard.read(local.path)
+        except WeightsError as error:
+            return replace(details, note=f"This model cannot answer now: {error.message}")
+        details = replace(details, context_length=card.max_tokens, dimensions=card.dimensions)
+    long = f"{details.title} reads {details.context_length or 'some hundred'} tokens at once; longer inputs are "
+    long += "embedded in pieces, whose average by numbers of tokens is the answer."
+    return replace(details, note=" ".join(filter(None, (details.note, long))))
 
 
 def context_length(folder: Path) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from luthier.catalogue.entry import HubSource
+from luthier.catalogue.entry import HubSource, Kind
 from luthier.catalogue.pull import PullProgress, Stage
-from luthier.catalogue.sources.folder import check
+from luthier.catalogue.sources.folder import check, kind
 from luthier.catalogue.sources.hub import fetch
 from luthier.errors import WeightsError
 
@@ -102,6 +102,16 @@ def test_weights_configuration_and_tokenizer_come_and_nothing_else(hub: Hub, tin
     assert not any("evil" in path or ".bin" in path for path in hub.asked)
     downloads = [news for news in heard if news.stage is Stage.DOWNLOAD]
     assert downloads[-1].done == downloads[-1].total == sum(p.stat().st_size for p in tmp_path.iterdir())
+
+
+def test_a_sentence_encoder_comes_with_its_modules(hub: Hub, tiny_encoder: Path, tmp_path: Path) -> None:
+    files = {path.relative_to(tiny_encoder).as_posix(): path for path in tiny_encoder.rglob("*") if path.is_file()}
+    hub.files = {name: path.read_bytes() for name, path in files.items()}
+    hub.files |= dict.fromkeys(["openvino/model.xml", "1_Pooling/pytorch_model.bin", "onnx/config.json"], b"not wanted")
+    fetch(SOURCE, tmp_path, lambda _: None, endpoint=hub.url)
+    check(tmp_path)
+    assert kind(tmp_path) is Kind.EMBEDDING
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(files)
 
 
 def test_a_revision_can_be_named(hub: Hub, tmp_path: Path) -> None:

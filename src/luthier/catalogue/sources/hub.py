@@ -3,6 +3,7 @@
 The hub's own client downloads, so HF_ENDPOINT (a mirror), HF_TOKEN (gated models) and proxies hold here too.
 """
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +25,13 @@ from tqdm import tqdm
 
 from luthier.catalogue.entry import HubSource
 from luthier.catalogue.pull import PullProgress, Report, Stage, verify
-from luthier.catalogue.sources.folder import no_safetensors
+from luthier.catalogue.sources.folder import MODULES, no_safetensors
 from luthier.errors import WeightsError
 
 _WANTED = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
+# Of a sentence encoder: what it says about itself, and the folders of its modules, such as 1_Pooling and 2_Dense.
+_ENCODER = re.compile(r"modules\.json|config_sentence_transformers\.json|sentence_[\w-]+_config\.json")
+_MODULE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors)")
 _WEIGHTS = (".safetensors", ".safetensors.index.json")
 _NOTICES = ("LICENSE", "NOTICE", "USE_POLICY")
 
@@ -80,18 +84,22 @@ def fetch(source: HubSource, folder: Path, report: Report, endpoint: str | None 
 
 
 def _wanted(source: HubSource, info: ModelInfo) -> dict[str, int]:
-    """Names and sizes (bytes) of the files to download: from the top folder alone."""
-    sizes = {s.rfilename: s.size or 0 for s in info.siblings or [] if "/" not in s.rfilename}
+    """Names and sizes (bytes) of the files to download: from the top folder, and a sentence encoder's modules."""
+    files = {s.rfilename: s.size or 0 for s in info.siblings or []}
+    sizes = {name: size for name, size in files.items() if "/" not in name}
     if not any(name.endswith(".safetensors") for name in sizes):
         raise WeightsError(no_safetensors(str(source), list(sizes)))
     absent = {"config.json", "tokenizer.json"} - set(sizes)
     if absent:
         raise WeightsError(f"{source} has no {' and no '.join(sorted(absent))}, without which it cannot be loaded.")
-    return {
+    wanted = {
         name: size
         for name, size in sizes.items()
         if name in _WANTED or name.endswith(_WEIGHTS) or name.startswith(_NOTICES)
     }
+    if MODULES in sizes:
+        wanted |= {name: size for name, size in files.items() if _ENCODER.fullmatch(name) or _MODULE.fullmatch(name)}
+    return wanted
 
 
 def _bar(report: Report, what: str, before: int, total: int) -> "type[tqdm[Any]]":

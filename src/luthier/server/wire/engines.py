@@ -9,6 +9,7 @@ from luthier.domain.generation import SamplingParams
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import Answer, RequestBody
 from luthier.server.wire.completions import CompletionBody, LogprobsObject, StopTexts
+from luthier.server.wire.embeddings import EmbeddingBody
 from luthier.services.completions import CompletionChunk, CompletionRequest
 from luthier.services.models import ModelCard
 
@@ -54,6 +55,16 @@ class ModifyEngineBody(RequestBody):
 
 class EngineCompletionBody(CompletionBody):
     title = "A completion"
+
+    model: str = Field(default="", description=_OPTIONAL_MODEL)
+
+    def of_engine(self, engine: str) -> Self:
+        """The body with its engine's name as the model. Raises as `named`."""
+        return self.model_copy(update={"model": named(engine, self.model)})
+
+
+class EngineEmbeddingBody(EmbeddingBody):
+    title = "An embedding"
 
     model: str = Field(default="", description=_OPTIONAL_MODEL)
 

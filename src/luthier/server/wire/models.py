@@ -24,7 +24,8 @@ class PermissionObject(Answer):
 class DetailsObject(Answer):
     """What stands behind the name. Ours; OpenAI's API does not tell.
 
-    `note` is there when other weights stand in for the name's own; `method`, `job_id` and `step` on tuned models.
+    `note` is there when other weights stand in for the name's own, and for embeddings says what becomes of long inputs;
+    `dimensions` and `max_input_tokens` on models that make embeddings; `method`, `job_id` and `step` on tuned models.
     """
 
     weights: str
@@ -36,6 +37,9 @@ class DetailsObject(Answer):
     size_bytes: int | None
     pulled: bool
     note: str | None
+    kind: str | None
+    dimensions: int | None
+    max_input_tokens: int | None
     method: str | None
     job_id: str | None
     step: int | None

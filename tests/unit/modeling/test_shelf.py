@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.completion.shelf import Shelf
+from luthier.modeling.shelf import Shelf
 
 A, B, C = Path("a"), Path("b"), Path("c")
 

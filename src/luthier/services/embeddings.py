@@ -1,0 +1,205 @@
+"""Embeddings: from a request to the engine and back, in the form of the embeddings API."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.config import Settings
+from luthier.domain.embedding import Manners, manners_of
+from luthier.embedding.batcher import EmbeddingEngine
+from luthier.embedding.cl100k import Cl100k
+from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
+from luthier.modeling.bases import BaseStore
+from luthier.modeling.encoder_card import EncoderCard
+from luthier.services.models import ModelService
+
+MAX_INPUTS = 2048
+
+Input = str | tuple[int, ...]
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """What `POST /v1/embeddings` asks.
+
+    Args:
+        model: a name that the catalogue knows, of weights that make embeddings.
+        inputs: texts, or token ids of cl100k_base.
+        dimensions: numbers to keep of each embedding, which is then brought to length 1 again; None for all.
+    """
+
+    model: str
+    inputs: tuple[Input, ...]
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingResult:
+    """Answer to a request.
+
+    Args:
+        model: the name asked for.
+        vectors: (N, D) in the order of the inputs, each of length 1.
+        prompt_tokens: of all inputs, counted in cl100k_base.
+    """
+
+    model: str
+    vectors: Vectors
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A request that can be given to the engine."""
+
+    folder: Path
+    texts: list[str]
+    prompt: str
+    prompt_tokens: int
+
+
+class EmbeddingService:
+    """What `/v1/embeddings` does.
+
+    Args:
+        settings: `embedding_width` lengthens embeddings by zeros.
+        models: finds the weights.
+        bases: has the vocabulary.
+        engine: runs; started and stopped by its owner.
+    """
+
+    def __init__(self, settings: Settings, models: ModelService, bases: BaseStore, engine: EmbeddingEngine) -> None:
+        self._width = settings.embedding_width
+        self._models = models
+        self._bases = bases
+        self._engine = engine
+
+    async def create(self, request: EmbeddingRequest) -> EmbeddingResult:
+        """Embed the inputs of a request. When the waiting task is cancelled, so is the work.
+
+        Raises:
+            InvalidRequestError: naming the field that cannot be honoured.
+            NotFoundError: there is no such model.
+            RateLimitError: too many requests wait.
+            UnavailableError: the weights cannot be had now, or the server is stopping.
+        """
+        prepared = await asyncio.to_thread(self._prepare, request)
+        future = self._engine.submit(prepared.folder, prepared.texts, prompt=prepared.prompt)
+        try:
+            vectors = await asyncio.wrap_future(future)
+        except WeightsError as error:
+            raise _unavailable(request.model, error) from error
+        shaped = await asyncio.to_thread(_shape, vectors, request.dimensions, self._width)
+        return EmbeddingResult(request.model, shaped, prepared.prompt_tokens)
+
+    def _prepare(self, request: EmbeddingRequest) -> _Prepared:
+        _check_inputs(request.inputs)
+        base = self._models.resolve_encoder(request.model)
+        try:
+            card = EncoderCard.read(base.path)
+            vocabulary = _vocabulary(self._bases.vocabulary())
+        except WeightsError as error:
+            raise _unavailable(request.model, error) from error
+        self._check_dimensions(request, card)
+        manners = manners_of(self._models.behind(request.model))
+        read = partial(_read, model=request.model, manners=manners, vocabulary=vocabulary)
+        texts, counts = zip(*(read(at, item) for at, item in enumerate(request.inputs)), strict=True)
+        return _Prepared(base.path, list(texts), card.prompt(manners.side), sum(counts))
+
+    def _check_dimensions(self, request: EmbeddingRequest, card: EncoderCard) -> None:
+        most = max(card.dimensions, self._width or 0)
+        if request.dimensions is not None and not 1 <= request.dimensions <= most:
+            raise InvalidRequestError(
+                f"'dimensions' is {request.dimensions}, but the embeddings of '{request.model}' have {most} numbers: "
+                f"ask for 1 to {most} of them.",
+                param="dimensions",
+            )
+
+
+def _check_inputs(inputs: Sequence[Input]) -> None:
+    """
+    Raises:
+        InvalidRequestError: no input, an empty one, or more than OpenAI takes; the first sentences are OpenAI's own.
+    """
+    reason = None
+    if not inputs:
+        reason = "It is an empty list."
+    elif len(inputs) > MAX_INPUTS:
+        reason = f"It has {len(inputs)} inputs; at most {MAX_INPUTS} go into one request."
+    elif (empty := next((at for at, item in enumerate(inputs) if not item), None)) is not None:
+        what = "an empty string" if inputs[empty] == "" else "an empty list of token ids"
+        reason = f"It is {what}." if len(inputs) == 1 else f"Input {empty} is {what}."
+    if reason:
+        raise InvalidRequestError(
+            "'$.input' is invalid. Please check the API reference: https://platform.openai.com/docs/api-reference. "
+            + reason,
+            param="input",
+        )
+
+
+def _read(at: int, item: Input, *, model: str, manners: Manners, vocabulary: Cl100k) -> tuple[str, int]:
+    """An input's text as the model is to see it, and its number of tokens.
+
+    Raises:
+        InvalidRequestError: token ids that mean nothing here, or too many tokens.
+    """
+    if isinstance(item, str):
+        # A text this long cannot have fewer tokens; counting them exactly would take long.
+        least = -(-len(item.encode()) // vocabulary.longest)
+        count = least if least > manners.max_tokens else vocabulary.count(item)
+        text = item
+    else:
+        if not manners.takes_ids:
+            raise InvalidRequestError(
+                f"The model '{model}' does not take token ids: those of the first generation are GPT-2's, which this "
+                "server does not have. Send text, or ask text-embedding-ada-002, which takes cl100k_base's.",
+                param="input",
+            )
+        if (unknown := vocabulary.unknown(item)) is not None:
+            raise InvalidRequestError(
+                f"Token {unknown} of input {at} is {item[unknown]}, which is no token of cl100k_base, the "
+                "vocabulary of embedding models. Send its ids, or text.",
+                param="input",
+            )
+        count, text = len(item), ""
+    if count > manners.max_tokens:
+        raise InvalidRequestError(
+            f"This model's maximum context length is {manners.max_tokens} tokens, however you requested {count} tokens "
+            f"({count} in your prompt; 0 for the completion). Please reduce your prompt; or completion length.",
+            param="input",
+            code="context_length_exceeded",
+        )
+    text = text or vocabulary.decode(item if isinstance(item, tuple) else ())
+    return (text.replace("\n", " ") if manners.joins_lines else text), count
+
+
+def _shape(vectors: Vectors, dimensions: int | None, width: int | None) -> Vectors:
+    """Cut to the dimensions asked for, bring to length 1, and lengthen by zeros.
+
+    Args:
+        vectors: (N, D).
+        dimensions: of the result, when asked for.
+        width: of the result otherwise, at least.
+    """
+    kept = vectors[:, :dimensions]
+    lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
+    kept = (kept / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+    missing = (dimensions or width or 0) - kept.shape[1]
+    return np.pad(kept, ((0, 0), (0, missing))) if missing > 0 else kept
+
+
+def _unavailable(model: str, error: WeightsError) -> UnavailableError:
+    return UnavailableError(
+        f"The model '{model}' cannot answer now: {error.message}", param="model", code="model_not_available"
+    )
+
+
+@cache
+def _vocabulary(path: Path) -> Cl100k:
+    return Cl100k(path)

@@ -148,3 +148,26 @@ def test_what_a_batch_cannot_be(client: openai.OpenAI, server: Server) -> None:
         client.batches.retrieve("batch_none")
     with pytest.raises(openai.NotFoundError):
         client.batches.cancel("batch_none")
+
+
+@pytest.mark.contract("POST /openai/batches", "", "honoured")
+@pytest.mark.contract("POST /openai/batches", "*", "honoured", how="As `POST /v1/batches`.")
+@pytest.mark.contract("GET /openai/batches", ("", "after", "limit"), "honoured")
+@pytest.mark.contract("GET /openai/batches/{batch_id}", "", "honoured")
+@pytest.mark.contract("POST /openai/batches/{batch_id}/cancel", "", "honoured")
+def test_azures_form(server: Server, client: openai.OpenAI) -> None:
+    host = server.url.removesuffix("/v1")
+    with openai.AzureOpenAI(azure_endpoint=host, api_key="k", api_version="2025-04-01-preview") as azure:
+        file_id = upload(client, {**line("a"), "url": "/completions"})
+        made = azure.batches.create(
+            input_file_id=file_id,
+            endpoint="/completions",  # type: ignore[arg-type]
+            completion_window="24h",
+        )
+        assert made.endpoint == PATH
+        done = until_over(client, made)
+        assert azure.batches.retrieve(made.id) == done
+        assert azure.batches.list(limit=1).data == [done]
+        assert rows(client, done.output_file_id).keys() == {"a"}
+        with pytest.raises(openai.BadRequestError, match="Cannot cancel a batch with status 'completed'"):
+            azure.batches.cancel(made.id)

@@ -31,7 +31,8 @@ def quadratic(optimizer: Optimizer, weight: nn.Parameter, steps: range) -> list[
     return seen
 
 
-def test_steps_are_adamw_on_clipped_gradients() -> None:
+def test_steps_are_adamw_on_clipped_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.0)
     ours, theirs = (nn.Parameter(torch.tensor([3.0, -2.0])) for _ in range(2))
     seen = quadratic(Optimizer({"w": ours}, 0.1, 10), ours, range(10))
     adam = torch.optim.AdamW([theirs], betas=defaults.BETAS, weight_decay=defaults.WEIGHT_DECAY)

@@ -103,6 +103,29 @@ def test_a_file_with_wrong_lines_fails_its_batch(client: openai.OpenAI) -> None:
     ]
 
 
+def test_embeddings_in_a_batch(client: openai.OpenAI) -> None:
+    model = "text-embedding-ada-002"
+    texts = [f"review {n} was delicious" for n in range(12)]
+    lines = [
+        {"custom_id": str(n), "method": "POST", "url": "/v1/embeddings", "body": {"model": model, "input": text}}
+        for n, text in enumerate(texts)
+    ]
+    lines.append({**lines[0], "custom_id": "wide", "body": {"model": model, "input": "a", "dimensions": 100_000}})
+    file_id = upload(client, *lines)
+    made = client.batches.create(input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h")
+    done = until_over(client, made)
+    assert done.request_counts is not None
+    assert (done.request_counts.completed, done.request_counts.failed) == (12, 1)
+    known = client.embeddings.create(model=model, input=texts, encoding_format="float")
+    answers = rows(client, done.output_file_id)
+    for n, item in enumerate(known.data):
+        answer = openai.types.CreateEmbeddingResponse.model_validate(answers[str(n)]["response"]["body"])
+        assert answer.data[0].embedding == pytest.approx(item.embedding, abs=1e-6)
+    assert done.usage is not None
+    assert (done.usage.input_tokens, done.usage.output_tokens) == (known.usage.prompt_tokens, 0)
+    assert rows(client, done.error_file_id)["wide"]["response"]["body"]["error"]["param"] == "dimensions"
+
+
 @pytest.mark.contract("GET /v1/batches", "", "honoured")
 @pytest.mark.contract("GET /v1/batches", "after", "honoured")
 @pytest.mark.contract("GET /v1/batches", "limit", "honoured")

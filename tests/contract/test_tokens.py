@@ -30,6 +30,19 @@ def test_there_and_back(server: Server, client: openai.OpenAI) -> None:
     assert usage.prompt_tokens == one["data"][0]["count"]
 
 
+def test_embedding_models_count_as_openai_does(server: Server, client: openai.OpenAI) -> None:
+    model = "text-embedding-ada-002"
+    answer = server.call("POST", "tokenize", json={"model": model, "input": ["hé"]}).json()
+    assert (answer["tokenizer"], answer["start_token_ids"]) == ("cl100k_base", [])
+    (item,) = answer["data"]
+    assert item["count"] == client.embeddings.create(model=model, input="hé").usage.prompt_tokens
+    assert server.call("POST", "detokenize", json={"model": model, "token_ids": item["token_ids"]}).json() == answer
+    for body in ({"model": "text-similarity-ada-001", "input": "a"}, {"model": "ada-similarity", "input": "a"}):
+        refused = server.call("POST", "tokenize", json=body)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "model")
+        assert "GPT-2" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [
@@ -40,6 +53,7 @@ def test_there_and_back(server: Server, client: openai.OpenAI) -> None:
         ("tokenize", {"model": "ada", "input": "a", "text": "b"}, 400, "text"),
         ("detokenize", {"model": "ada", "token_ids": [1, 9999]}, 400, "token_ids"),
         ("detokenize", {"model": "ada", "token_ids": [-1]}, 400, "token_ids"),
+        ("detokenize", {"model": "text-embedding-ada-002", "token_ids": [100270]}, 400, "token_ids"),
         ("detokenize", {"model": "ada", "token_ids": "a"}, 400, "token_ids"),
         ("detokenize", {"model": "ada", "token_ids": [["a"]]}, 400, "token_ids.0.0"),
     ],

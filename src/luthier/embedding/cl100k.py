@@ -26,11 +26,14 @@ _SPECIAL = {
 
 
 class Cl100k:
-    """The vocabulary in a file of lines `base64 rank`. Safe for several threads.
+    """The vocabulary in a file of lines `base64 rank`; implements `luthier.types.Tokenizer`. Safe for several threads.
 
     Raises:
         WeightsError: the file cannot be read as that.
     """
+
+    eos_id: int | None = _SPECIAL["<|endoftext|>"]
+    start_ids: tuple[int, ...] = ()
 
     def __init__(self, path: Path) -> None:
         try:
@@ -45,6 +48,19 @@ class Cl100k:
         )
         self._ids = frozenset(ranks.values()) | frozenset(_SPECIAL.values())
         self.longest = max(map(len, ranks))  # bytes of a token; bounds from below how many tokens a text has
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest id; not every id below has a token, see `unknown`."""
+        return self._encoding.n_vocab
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text. Special tokens spelled out in it are text like any other."""
+        return self._encoding.encode_ordinary(text)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one token stands for."""
+        return self._encoding.decode_single_token_bytes(token_id)
 
     def count(self, text: str) -> int:
         """Tokens of a text. Special tokens spelled out in it are text like any other."""

@@ -84,5 +84,5 @@ def open_services(settings: Settings) -> Iterator[Services]:
             batches=BatchService(batches, files, endpoints.keys(), runner),
             deployments=deployments,
             imports=FileImport(settings, file_service),
-            tokens=TokenService(models),
+            tokens=TokenService(models, bases),
         )

@@ -103,7 +103,7 @@ class EmbeddingService:
         base = self._models.resolve_encoder(request.model)
         try:
             card = EncoderCard.read(base.path)
-            vocabulary = _vocabulary(self._bases.vocabulary())
+            vocabulary = cl100k(self._bases.vocabulary())
         except WeightsError as error:
             raise _unavailable(request.model, error) from error
         self._check_dimensions(request, card)
@@ -201,5 +201,6 @@ def _unavailable(model: str, error: WeightsError) -> UnavailableError:
 
 
 @cache
-def _vocabulary(path: Path) -> Cl100k:
+def cl100k(path: Path) -> Cl100k:
+    """The vocabulary in a file, read once. Raises as `Cl100k`."""
     return Cl100k(path)

@@ -59,6 +59,27 @@ class Settings(BaseSettings):
         description="Hosts that `POST /openai/files/import` may fetch from, separated by commas: `example.com`, "
         "`example.com:8443` for one port, `10.1.2.3` or `10.0.0.0/8` for private addresses; none by default.",
     )
+    require_key: bool | None = Field(
+        default=None,
+        description="Ask callers for a key: `true` always, `false` never; by default once a key was made or an issuer "
+        "of tokens is named.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Web pages that may call from a browser, such as `https://app.example.com`, with commas between; "
+        "`*` for any.",
+    )
+    oidc_issuer: str | None = Field(default=None, description="Issuer of bearer tokens that count as keys, `iss`.")
+    oidc_audience: str | None = Field(default=None, description="Audience that such tokens must be for, `aud`.")
+    oidc_jwks_url: str | None = Field(default=None, description="Where the issuer publishes its keys (JWKS).")
+    oidc_scopes_claim: str = Field(
+        default="scope", description="Claim that holds a token's scopes; with Entra ID `scp` or `roles`."
+    )
+    oidc_scopes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Scopes of tokens and what they stand for here, such as `Models.Use=infer,Models.Tune=train`. Our "
+        "own names (read, infer, train, admin) need no entry.",
+    )
     pip_index_url: str | None = Field(default=None, description="Index that pulls ask; by default pip's own settings.")
 
     @property

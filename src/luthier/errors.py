@@ -4,12 +4,12 @@
     ├── InvalidRequestError      400  invalid_request_error     a request that cannot be honoured as it stands
     │   ├── UnknownFieldError                                    a field nobody reads, with the nearest known name
     │   └── DataError                                            a data file: which line, which field, what to do
-    ├── AuthenticationError      401  authentication_error
+    ├── AuthenticationError      401  invalid_request_error     no key, or none that is known; the type is OpenAI's
     ├── PermissionDeniedError    403  permission_error
     ├── NotFoundError            404  invalid_request_error
     ├── ConflictError            409  conflict_error             never raised by inference: the old client would loop
     ├── PayloadTooLargeError     413  invalid_request_error
-    ├── RateLimitError           429  rate_limit_error
+    ├── RateLimitError           429  rate_limit_error          with the seconds after which to try again
     ├── UnavailableError         503  service_unavailable_error  starting, stopping, or the model cannot be loaded now
     ├── ConfigError              500  server_error               a setting or alias file that makes no sense
     ├── WeightsError             500  server_error               weights that are missing, damaged or not loadable
@@ -65,7 +65,7 @@ class DataError(InvalidRequestError):
 
 class AuthenticationError(LuthierError):
     status = 401
-    type = "authentication_error"
+    type = "invalid_request_error"
 
 
 class PermissionDeniedError(LuthierError):
@@ -89,8 +89,20 @@ class PayloadTooLargeError(LuthierError):
 
 
 class RateLimitError(LuthierError):
+    """Too much at once.
+
+    Args:
+        retry_after: seconds after which the same request will be taken; None when it never will.
+    """
+
     status = 429
     type = "rate_limit_error"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, retry_after: float | None = 1.0
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.retry_after = retry_after
 
 
 class UnavailableError(LuthierError):

@@ -14,6 +14,7 @@ from luthier.config import Settings
 from luthier.domain.deployment import Deployment
 from luthier.domain.file import File
 from luthier.domain.job import Event, Job
+from luthier.domain.key import ApiKey
 from luthier.domain.model import TunedModel
 from luthier.errors import ConfigError
 from luthier.storage import schema
@@ -38,6 +39,7 @@ def test_migrations_give_exactly_the_schema(home):
         (File, schema.files, set()),
         (TunedModel, schema.tuned_models, set()),
         (Deployment, schema.deployments, set()),
+        (ApiKey, schema.api_keys, set()),
         (Event, schema.events, {"job_id", "key"}),
     ],
 )

@@ -11,10 +11,10 @@ import httpx
 
 from luthier import errors
 from luthier.cli.remote import Json
+from luthier.domain.hosts import LOOPBACK
 
 AZURE_VERSION = "2022-12-01"
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _URL_VARIABLES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 # Seconds. A first completion may wait for weights to be loaded; streams send heartbeats far more often than this.
 _TIMEOUT = httpx.Timeout(600, connect=10)

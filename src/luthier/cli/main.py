@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import batches, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
+from luthier.cli.keys import keys
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
@@ -59,6 +60,7 @@ def _root(
 
 app.command(rich_help_panel=_SERVER)(serve)
 app.command(rich_help_panel=_SERVER)(quickstart)
+app.add_typer(keys, name="keys", rich_help_panel=_SERVER)
 
 app.command(rich_help_panel=_TUNING)(prepare)
 app.command("tune", rich_help_panel=_TUNING)(remote(fine_tunes.tune, fine_tunes.TUNE_FIELDS))

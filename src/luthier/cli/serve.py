@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
+from luthier.domain.hosts import LOOPBACK
 from luthier.errors import ConfigError
 
 if TYPE_CHECKING:
     from luthier.config import Settings
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Seconds. Clients keep connections for their next call; the old one pauses for up to a minute between two of them.
 _KEEP_ALIVE = 90
 _SHUTDOWN = 10  # seconds that open streams are given at the end
@@ -23,26 +23,53 @@ _SHUTDOWN = 10  # seconds that open streams are given at the end
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 takes a free one.", min=0, max=65535)] = 8080,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Ask callers for a key even while none has been made.")
+    ] = False,
     insecure_no_keys: Annotated[
-        bool,
-        typer.Option("--insecure-no-keys", help="Listen beyond this machine although no key is asked of callers."),
+        bool, typer.Option("--insecure-no-keys", help="Ask nobody for a key, wherever callers come from.")
     ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log each request.")] = False,
 ) -> None:
     """Start the server: the API for files, fine-tunes, models and completions."""
-    if host not in _LOOPBACK and not insecure_no_keys:
-        raise ConfigError(
-            f"Luthier asks no key of its callers yet, so at {host} anybody who reaches this machine could read your "
-            "data and train on it. Keep --host 127.0.0.1 and come in through an SSH tunnel "
-            f"(`ssh -L {port}:127.0.0.1:{port} this-machine`) or a reverse proxy that checks who calls; where the "
-            "network itself is closed, add --insecure-no-keys."
-        )
+    from luthier.config import load_settings
+
+    if require_key and insecure_no_keys:
+        raise ConfigError("--require-key and --insecure-no-keys contradict each other. Leave one out.")
+    settings = load_settings()
+    if require_key or insecure_no_keys:
+        settings = settings.model_copy(update={"require_key": require_key})
+    elif host not in LOOPBACK:
+        settings = _with_keys(settings, host, port)
     # Threads of the tensor library that wait in a loop for each other, as is their default, starve a server that
     # shares its cores with a training run: a decoding step took twelve times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     listener = _listen(host, port)
     with listener:
-        _run(listener, host, verbose)
+        _run(listener, host, settings, verbose)
+
+
+def _with_keys(settings: "Settings", host: str, port: int) -> "Settings":
+    """Settings for a server that other machines reach: it asks for keys, and there are some.
+
+    Raises:
+        ConfigError: nobody has a key, or the settings say that none is asked.
+    """
+    from luthier.cli.keys import key_service
+
+    if settings.require_key is False:
+        raise ConfigError(
+            f"LUTHIER_REQUIRE_KEY=false would let anybody in who reaches {host}. Unset it; or, where the network "
+            "itself is closed, add --insecure-no-keys."
+        )
+    with key_service() as keys:
+        if not (keys.any_valid() or settings.require_key or settings.oidc_issuer):
+            raise ConfigError(
+                f"At {host} other machines reach this server, and nobody has a key for it yet. Make one first: "
+                "`luthier keys create NAME`. Or keep --host 127.0.0.1 and come in through an SSH tunnel "
+                f"(`ssh -L {port}:127.0.0.1:{port} this-machine`)."
+            )
+    return settings.model_copy(update={"require_key": True})
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -66,13 +93,11 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _run(listener: socket.socket, host: str, verbose: bool) -> None:
+def _run(listener: socket.socket, host: str, settings: "Settings", verbose: bool) -> None:
     import uvicorn
 
-    from luthier.config import load_settings
     from luthier.server.app import create_app
 
-    settings = load_settings()
     url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
     app = create_app(settings)
@@ -83,7 +108,7 @@ def _run(listener: socket.socket, host: str, verbose: bool) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
-                _greet(url, settings)
+                _greet(url, settings, asks=app.state.services.access.asks())
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             app.state.stopping = True
@@ -105,16 +130,19 @@ def _run(listener: socket.socket, host: str, verbose: bool) -> None:
     render.say("Stopped. Running fine-tunes go on from their last checkpoint at the next start.")
 
 
-def _greet(url: str, settings: "Settings") -> None:
+def _greet(url: str, settings: "Settings", *, asks: bool) -> None:
     from luthier import __version__
 
+    key = "sk-…" if asks else "sk-any"
+    keys = "callers need one: luthier keys" if asks else "none is asked; luthier keys create NAME changes that"
     render.say(f"Luthier {__version__} is ready at {url}", style="bold green")
     render.say(
         f"  state        {settings.home}\n"
         f"  weights      {settings.models_dir}\n"
-        f"  old client   export OPENAI_API_BASE={url}/v1 OPENAI_API_KEY=sk-any\n"
-        f"  new clients  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY=sk-any\n"
-        f"  Azure's      the endpoint is {url}, with any key and api-version\n"
+        f"  keys         {keys}\n"
+        f"  old client   export OPENAI_API_BASE={url}/v1 OPENAI_API_KEY={key}\n"
+        f"  new clients  export OPENAI_BASE_URL={url}/v1 OPENAI_API_KEY={key}\n"
+        f"  Azure's      the endpoint is {url}, with that key and any api-version\n"
         f"  try          luthier tune FILE, or luthier --help\n"
         f"Ctrl-C stops it."
     )

@@ -8,10 +8,12 @@ from typing import Any
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 import luthier
 from luthier.config import Settings
 from luthier.server import azure, errors
+from luthier.server.auth import AuthMiddleware, authorize
 from luthier.server.azure.version import MayHaveVersion, WithVersion
 from luthier.server.dependencies import refuse_unknown_query, refuse_unread_body
 from luthier.server.middleware import RequestContextMiddleware
@@ -32,6 +34,15 @@ from luthier.server.wiring import Services, open_services
 
 _THREADS = 64
 """Requests that use the disk or the database at once. They are short; a stream has a thread only while it looks."""
+
+_EXPOSED_HEADERS = (
+    "x-request-id",
+    "openai-processing-ms",
+    "retry-after",
+    "retry-after-ms",
+    *(f"x-ratelimit-{figure}-{what}" for figure in ("limit", "remaining", "reset") for what in ("requests", "tokens")),
+)
+"""What the scripts of a web page may read, beside the body."""
 
 
 _LIKE_OPENAI: dict[str, Any] = {"dependencies": [MayHaveVersion], "include_in_schema": False}
@@ -67,14 +78,23 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # its pages would load scripts from elsewhere
         redoc_url=None,
-        dependencies=[Depends(refuse_unknown_query), Depends(refuse_unread_body)],
+        dependencies=[Depends(authorize), Depends(refuse_unknown_query), Depends(refuse_unread_body)],
         generate_unique_id_function=_operation_id,
         responses={"4XX": {"model": ErrorAnswer}, "5XX": {"model": ErrorAnswer}},
     )
     app.state.settings = settings
     app.state.stopping = False
     errors.install(app)
-    app.add_middleware(RequestContextMiddleware)
+    app.add_middleware(AuthMiddleware, settings=settings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=_EXPOSED_HEADERS,
+        )
+    app.add_middleware(RequestContextMiddleware)  # the last one added is the outermost
     for part in (files, fine_tunes, models, completions, embeddings):
         app.include_router(part.router)
         app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)

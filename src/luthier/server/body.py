@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from luthier.errors import InvalidRequestError, PayloadTooLargeError
+from luthier.services.limits import reserve
 
 _DRAIN_FACTOR = 4
 """A body up to this many times its limit is read to its end, so that the client is still there to read the refusal."""
@@ -107,7 +108,9 @@ class JsonRoute(APIRoute):
             limit: int = request.app.state.settings.max_body_bytes
             message = f"The request's body is larger than {limit} bytes, the most that this server reads."
             body = b"".join([chunk async for chunk in bounded_stream(request, limit, message)])
-            return await handle(_ParsedRequest(request, body, parse_object(body)))
+            value = parse_object(body)
+            reserve(value)
+            return await handle(_ParsedRequest(request, body, value))
 
         return read_and_handle
 

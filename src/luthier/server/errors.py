@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from luthier.errors import InvalidRequestError, LuthierError, NotFoundError
+from luthier.errors import AuthenticationError, InvalidRequestError, LuthierError, NotFoundError, RateLimitError
+from luthier.server.unoffered import why_not
 
 logger = logging.getLogger("luthier.server")
 
@@ -55,20 +57,32 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def _answer(request: Request, error: LuthierError, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(error_body(error, request.url.path), error.status, headers)
+def answer(path: str, error: LuthierError, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error as it is sent to who asked for a path."""
+    return JSONResponse(error_body(error, path), error.status, {**_headers(error), **(headers or {})})
+
+
+def _headers(error: LuthierError) -> dict[str, str]:
+    if isinstance(error, AuthenticationError):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RateLimitError):
+        if error.retry_after is None:
+            return {"x-should-retry": "false"}  # read by today's client
+        milliseconds = math.ceil(error.retry_after * 1000)
+        return {"Retry-After": str(math.ceil(error.retry_after)), "retry-after-ms": str(milliseconds)}
+    return {}
 
 
 async def _on_luthier_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, LuthierError)
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("%s %s: %s", request.method, request.url.path, error.message)
-    return _answer(request, error)
+    return answer(request.url.path, error)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _answer(request, from_validation(error.errors()))
+    return answer(request.url.path, from_validation(error.errors()))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -80,14 +94,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         if method == "OPTIONS":
             return Response(status_code=HTTPStatus.NO_CONTENT, headers=headers)
         message = f"Not allowed to {method} on {path}. It takes {' and '.join(allowed)}."
-        return _answer(request, MethodNotAllowedError(message, code="method_not_allowed"), headers)
+        return answer(path, MethodNotAllowedError(message, code="method_not_allowed"), headers)
     if error.status_code == HTTPStatus.NOT_FOUND:
+        if (reason := why_not(path)) is not None:
+            return answer(path, NotFoundError(reason, code="not_offered"))
         hint = (
             ""
             if path.startswith(("/v1/", "/openai/"))
             else " The API's paths begin with /v1, or as Azure's with /openai: is it missing in the client's base URL?"
         )
-        return _answer(request, NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
+        return answer(path, NotFoundError(f"Invalid URL ({method} {path}).{hint}", code="unknown_url"))
     other = InvalidRequestError if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else LuthierError
     return JSONResponse(error_body(other(str(error.detail)), path), error.status_code, error.headers)
 

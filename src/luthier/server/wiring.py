@@ -10,6 +10,7 @@ from luthier.embedding.batcher import EmbeddingEngine
 from luthier.executors.local import LocalExecutor
 from luthier.modeling.bases import BaseStore
 from luthier.server.batch_endpoints import batch_endpoints
+from luthier.services.access import AccessService
 from luthier.services.batch_runner import BatchRunner
 from luthier.services.batches import BatchService
 from luthier.services.completions import CompletionService
@@ -18,7 +19,10 @@ from luthier.services.embeddings import EmbeddingService
 from luthier.services.file_import import FileImport
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import FineTuneService
+from luthier.services.keys import KeyService
+from luthier.services.limits import Limiter
 from luthier.services.models import ModelService
+from luthier.services.oidc import TokenVerifier
 from luthier.services.tokens import TokenService
 from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
@@ -26,11 +30,14 @@ from luthier.storage.db import Database
 from luthier.storage.deployments import DeploymentStore
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
+from luthier.storage.keys import KeyStore
 from luthier.storage.models import TunedModelStore
 
 
 @dataclass(frozen=True)
 class Services:
+    access: AccessService
+    limits: Limiter
     files: FileService
     fine_tunes: FineTuneService
     models: ModelService
@@ -50,6 +57,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
         ConfigError: an alias file or database that makes no sense, or another server that runs the jobs of this home.
     """
     with ExitStack() as opened:
+        tokens = TokenVerifier.of(settings)
         database = Database.open(settings)
         opened.callback(database.close)
         jobs, files, tuned = JobStore(database), FileStore(database), TunedModelStore(database)
@@ -76,6 +84,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
         opened.callback(runner.stop)
         file_service = FileService(settings, files, Blobs(settings))
         yield Services(
+            access=AccessService(settings, KeyService(KeyStore(database)), tokens),
+            limits=Limiter(),
             files=file_service,
             fine_tunes=FineTuneService(settings, jobs, files, tuned, executor, bases),
             models=models,

@@ -8,6 +8,7 @@ from luthier.completion.constraint import Constraint
 from luthier.completion.engine import CompletionEngine
 from luthier.completion.sequence import Failed, Generated, Output, Scored, Weights
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
+from luthier.services.limits import usage_reporter
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class Run:
         loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Output] = asyncio.Queue()
         self._unfinished = len(prompts) * n
+        self._used = sum(len(prompt) for prompt in prompts)
+        self._report = usage_reporter()
         self.scores: dict[int, tuple[TokenLogprob, ...]] = {}
         self._handle = engine.submit(
             weights,
@@ -89,11 +92,13 @@ class Run:
                     raise output.error
                 if isinstance(output, Scored):
                     self.scores[output.prompt] = output.tokens
-                elif output.finish_reason is not None:
-                    self._unfinished -= 1
+                else:
+                    self._used += len(output.tokens)
+                    self._unfinished -= output.finish_reason is not None
                 yield output
         finally:
             self.cancel()
+            self._report(self._used)
 
     async def gather(self) -> dict[tuple[int, int], Gathered]:
         """Wait for the end. Returns what each continuation became, by prompt and choice."""

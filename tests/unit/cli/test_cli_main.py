@@ -65,13 +65,6 @@ def test_a_fault_of_ours_is_one_line_too_and_its_trace_a_file(monkeypatch, capsy
     trace.unlink()
 
 
-def test_serve_stays_on_this_machine_unless_told_otherwise(luthier):
-    result = luthier("serve", "--host", "0.0.0.0")
-    assert isinstance(result.exception, ConfigError)
-    for word in ("asks no key", "ssh -L 8080:127.0.0.1:8080", "--insecure-no-keys"):
-        assert word in str(result.exception)
-
-
 def test_a_port_in_use_is_told_with_a_way_out(luthier):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -34,6 +34,7 @@ class Cl100k:
 
     eos_id: int | None = _SPECIAL["<|endoftext|>"]
     start_ids: tuple[int, ...] = ()
+    special_ids: frozenset[int] = frozenset()  # no text means one: spelled out, they are text like any other
 
     def __init__(self, path: Path) -> None:
         try:
@@ -46,13 +47,9 @@ class Cl100k:
         self._encoding = tiktoken.Encoding(
             "cl100k_base", pat_str=_PATTERN, mergeable_ranks=ranks, special_tokens=_SPECIAL
         )
+        self.vocab_size = self._encoding.n_vocab  # not every id below has a token, see `unknown`
         self._ids = frozenset(ranks.values()) | frozenset(_SPECIAL.values())
         self.longest = max(map(len, ranks))  # bytes of a token; bounds from below how many tokens a text has
-
-    @property
-    def vocab_size(self) -> int:
-        """One more than the highest id; not every id below has a token, see `unknown`."""
-        return self._encoding.n_vocab
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text. Special tokens spelled out in it are text like any other."""

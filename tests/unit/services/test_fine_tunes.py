@@ -156,6 +156,7 @@ def test_the_ends_of_the_ranges_are_taken(service, request_for, hp):
         ({"validation_file": "file-none"}, "validation_file", "no file file-none"),
         ({"model": "adda"}, "model", "Did you mean 'ada'"),
         ({"model": ""}, "model", "does not exist"),
+        ({"model": "text-embedding-ada-002"}, "model", "makes embeddings"),
         ({"model": "/no/such/folder"}, "model", "/no/such/folder"),
         ({"model": "ada:ft-personal-2020-01-01-00-00-00"}, "model", "does not exist"),
         ({"suffix": "x" * 41}, "suffix", "41 characters"),

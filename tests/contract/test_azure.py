@@ -12,6 +12,7 @@ from luthier.server.openapi import document
 
 VERSION = "2025-04-01-preview"
 OLD_VERSION = "2022-12-01"
+_OPTIONAL = "May be left out; a model that is neither the deployment, nor its model, nor that model's base is refused."
 ENDPOINTS = [
     (method.upper(), path)
     for path, methods in json.loads(document())["paths"].items()
@@ -61,11 +62,11 @@ def call(server: Server, method: str, path: str, version: str | None = OLD_VERSI
     "POST /openai/deployments/{deployment}/completions",
     "model",
     "different",
-    how="May be left out; a model that is neither the deployment, nor its model, nor that model's base is refused.",
+    how=_OPTIONAL,
 )
 def test_a_completion_of_a_deployment(azure: openai.AzureOpenAI, endpoint: str, prod: str) -> None:
     by_model = azure.completions.create(model=prod, prompt="a", max_tokens=2, temperature=0)
-    assert by_model.model == "ada"
+    assert by_model.model == prod
     with openai.AzureOpenAI(
         azure_endpoint=endpoint, azure_deployment=prod, azure_ad_token="token", api_version=VERSION
     ) as other:
@@ -84,6 +85,32 @@ def test_a_models_own_name_needs_no_deployment(azure: openai.AzureOpenAI, client
     asked = {"prompt": ["a", "b"], "max_tokens": 2, "temperature": 0, "logprobs": 2, "echo": True}
     here, there = azure.completions.create(model="ada", **asked), client.completions.create(model="ada", **asked)
     assert (here.choices, here.usage) == (there.choices, there.usage)
+
+
+@pytest.mark.contract("POST /openai/deployments/{deployment}/embeddings", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/deployments/{deployment}/embeddings", "*", "honoured", how="As `POST /v1/embeddings`."
+)
+@pytest.mark.contract("POST /openai/deployments/{deployment}/embeddings", "model", "different", how=_OPTIONAL)
+def test_embeddings_of_a_deployment(azure: openai.AzureOpenAI, client: openai.OpenAI, server: Server) -> None:
+    put = call(server, "PUT", "/openai/deployments/vectors", json={"model": "text-embedding-ada-002"})
+    assert put.json()["status"] == "succeeded", put.text
+    there = client.embeddings.create(model="text-embedding-ada-002", input=["a", "b"])
+    for name in ("vectors", "text-embedding-ada-002"):
+        here = azure.embeddings.create(model=name, input=["a", "b"])
+        assert (here.data, here.usage, here.model) == (there.data, there.usage, name)
+    assert client.embeddings.create(model="vectors", input="a").data == there.data[:1]
+    wrong = call(server, "POST", "/openai/deployments/vectors/embeddings", json={"model": "ada", "input": "a"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "model")
+    with pytest.raises(openai.BadRequestError, match="makes embeddings"):
+        azure.completions.create(model="vectors", prompt="a")
+    model = call(server, "GET", "/openai/models/text-embedding-ada-002").json()
+    assert model["capabilities"] == {
+        **dict.fromkeys(("inference", "embeddings"), True),
+        **dict.fromkeys(("fine_tune", "completion", "chat_completion"), False),
+        "scale_types": ["standard", "manual"],
+    }
+    assert call(server, "DELETE", "/openai/deployments/vectors").json()["deleted"]
 
 
 def test_a_deployed_name_is_a_model_everywhere(client: openai.OpenAI, endpoint: str, prod: str) -> None:

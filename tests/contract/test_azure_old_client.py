@@ -51,6 +51,9 @@ ready = [one["id"] for one in openai.Deployment.list().data if one["status"] == 
 answer = openai.Completion.create(
     deployment_id=made["id"], prompt="When I go home, I want a", temperature=0, stop=".", max_tokens=4
 )
+vectors = openai.Deployment.create(model="text-embedding-ada-002", scale_settings={"scale_type": "standard"})
+embedded = openai.Embedding.create(engine=vectors["id"], input=["a", "b"])
+openai.Deployment.delete(sid=vectors["id"])
 streamed = openai.Completion.create(engine=made["id"], model=model, prompt="When I", max_tokens=2, stream=True)
 chunks = [chunk["choices"][0]["text"] for chunk in streamed]
 
@@ -62,10 +65,12 @@ except openai.error.InvalidRequestError as error:
 openai.FineTune.delete(sid=job["id"])
 openai.Model.delete(sid=model)
 print(json.dumps({
-    "first_status": job["status"], "states": [state(training), state(validation)], "same": again == training,
+    "deployed": made["id"], "first_status": job["status"],
+    "states": [state(training), state(validation)], "same": again == training,
     "content": content, "messages": messages, "status": finished["status"], "listed": job["id"] in jobs,
     "events": [event["message"] for event in events], "model": model, "base": finished["model"],
     "deployment": made, "kept": kept == made, "ready": made["id"] in ready, "answer": answer, "chunks": chunks,
+    "vectors": [vectors["status"], len(embedded.data), len(embedded.data[0]["embedding"])],
     "gone": gone, "refusal": refusal, "jobs_left": [one["id"] for one in openai.FineTune.list().data].count(job["id"]),
     "files": [file["status"] for file in finished["training_files"] + finished["result_files"]],
 }))
@@ -119,9 +124,11 @@ def test_the_walk(azure: OldClient) -> None:
     }
     assert told["kept"]
     assert told["ready"]
-    assert told["answer"]["model"] == told["model"]
+    assert told["answer"]["model"] == told["deployed"]
     assert told["answer"]["usage"]["completion_tokens"] >= 1
     assert isinstance(told["chunks"], list)
+    assert told["vectors"][:2] == ["succeeded", 2]
+    assert told["vectors"][2] > 1
     assert told["gone"]["deleted"]
     assert told["refusal"] == [404, "DeploymentNotFound"]
 

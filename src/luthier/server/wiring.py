@@ -73,7 +73,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
         opened.callback(executor.stop)
         deployed = DeploymentStore(database)
         models = ModelService(settings, bases, bases.registry, tuned, engine.evict, deployed)
-        deployments = DeploymentService(settings, deployed, models, engine)
+        deployments = DeploymentService(settings, deployed, models, engine, encoders)
         deployments.start()
         opened.callback(deployments.close)
         completions = CompletionService(models, engine)

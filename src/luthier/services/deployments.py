@@ -3,8 +3,11 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from luthier.completion.sequence import Weights
 from luthier.config import Settings
@@ -23,12 +26,15 @@ from luthier.storage.deployments import DeploymentStore
 _log = logging.getLogger(__name__)
 
 
-class Pinner(Protocol):
-    """What keeps weights in memory; see `CompletionEngine.pin`."""
+Pinned = TypeVar("Pinned", contravariant=True)
 
-    def pin(self, weights: Weights) -> "Future[None]": ...
 
-    def unpin(self, weights: Weights) -> None: ...
+class Pinner(Protocol[Pinned]):
+    """What keeps weights in memory; see `CompletionEngine.pin` and `EmbeddingEngine.pin`."""
+
+    def pin(self, weights: Pinned, /) -> "Future[None]": ...
+
+    def unpin(self, weights: Pinned, /) -> None: ...
 
 
 class _Load:
@@ -36,12 +42,12 @@ class _Load:
 
     Attributes:
         over: set when it has succeeded or failed.
-        weights: what is pinned for it; None before, and after a failure.
+        unpin: undoes it; None before, and after a failure.
     """
 
     def __init__(self) -> None:
         self.over = threading.Event()
-        self.weights: Weights | None = None
+        self.unpin: Callable[[], None] | None = None
 
 
 class DeploymentService:
@@ -49,14 +55,22 @@ class DeploymentService:
 
     Args:
         models: finds, and where necessary pulls, the weights.
-        engine: keeps them in memory.
+        engine, encoders: keep weights in memory that complete texts, and those that make embeddings.
     """
 
-    def __init__(self, settings: Settings, deployments: DeploymentStore, models: ModelService, engine: Pinner) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        deployments: DeploymentStore,
+        models: ModelService,
+        engine: Pinner[Weights],
+        encoders: Pinner[Path],
+    ) -> None:
         self._settings = settings
         self._deployments = deployments
         self._models = models
         self._engine = engine
+        self._encoders = encoders
         self._lock = threading.Lock()  # guards the fields below, and changes of what is stored
         self._loads: dict[str, _Load] = {}  # the newest of each deployment
         self._closing = False
@@ -124,8 +138,8 @@ class DeploymentService:
             raise _unknown(name)
         return deployment
 
-    def answering(self, name: str, named: str = "") -> str:
-        """The model that answers what is asked of a deployment. A model's own name works undeployed.
+    def check_asked(self, name: str, named: str = "") -> None:
+        """Whether a deployment can be asked. A model's own name works undeployed.
 
         Args:
             named: the model that the request names beside the deployment; "" for none.
@@ -134,20 +148,19 @@ class DeploymentService:
             NotFoundError: there is no deployment and no model of that name.
             InvalidRequestError: the request names a model that the deployment is not.
         """
-        deployment = self._deployments.find(name)
-        model = deployment.model if deployment else name
         try:
-            if deployment is None:
-                self._models.model(model)
+            model = self._models.behind(name)
+            self._models.model(model)
         except NotFoundError:
-            raise _unknown(name) from None
+            if self._deployments.find(name) is None:
+                raise _unknown(name) from None
+            raise
         if named not in ("", name, model) and not self._is_base_of(named, model):
             raise InvalidRequestError(
                 f"The request names the model '{named}', and the deployment '{name}' answers with '{model}'. "
                 "Leave 'model' out, or give it one of these two names.",
                 param="model",
             )
-        return model
 
     def _is_base_of(self, name: str, model: str) -> bool:
         """Whether it names a base, and of these weights."""
@@ -179,32 +192,48 @@ class DeploymentService:
 
     def _load(self, name: str, model: str, load: _Load) -> None:
         error: str | None = None
-        weights: Weights | None = None
+        unpin: Callable[[], None] | None = None
         try:
-            weights = self._models.resolve_model(model).weights
-            self._engine.pin(weights).result()
+            unpin = self._pin(model)
         except LuthierError as problem:
-            weights, error = None, problem.message
+            error = problem.message
         except Exception:  # the boundary of this thread: whoever waits is told
             _log.exception("The deployment %s could not be loaded", name)
-            weights, error = None, "The server could not load the model. Its log says why."
+            error = "The server could not load the model. Its log says why."
         with self._lock:
             wanted = self._loads.get(name) is load
             if wanted:
-                load.weights = weights
+                load.unpin = unpin
                 if not self._closing:
                     status = DeploymentStatus.READY if error is None else DeploymentStatus.FAILED
                     self._deployments.update(name, status=status, error=error)
         load.over.set()
-        if weights is not None and not wanted:  # deleted or replaced meanwhile
-            self._engine.unpin(weights)
+        if unpin is not None and not wanted:  # deleted or replaced meanwhile
+            unpin()
+
+    def _pin(self, model: str) -> Callable[[], None]:
+        """Have a model in memory; what it returns undoes that.
+
+        Raises:
+            LuthierError: it cannot be loaded.
+        """
+        try:
+            weights = self._models.resolve_model(model).weights
+        except InvalidRequestError:
+            if not self._models.model(model).details.capabilities.embeddings:
+                raise
+            folder = self._models.resolve_encoder_model(model).path
+            self._encoders.pin(folder).result()
+            return partial(self._encoders.unpin, folder)
+        self._engine.pin(weights).result()
+        return partial(self._engine.unpin, weights)
 
     def _unpin(self, load: _Load) -> None:
         """Give up what an attempt that is not the newest any more has pinned."""
         with self._lock:
-            weights, load.weights = load.weights, None
-        if weights is not None:
-            self._engine.unpin(weights)
+            unpin, load.unpin = load.unpin, None
+        if unpin is not None:
+            unpin()
 
 
 def _unknown(name: str) -> NotFoundError:

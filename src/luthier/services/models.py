@@ -252,12 +252,15 @@ class ModelService:
         return ServedModel(name, base, tuned, self._weights(base, tuned), tokenizer, context_length(base.path))
 
     def resolve_encoder(self, name: str) -> LocalBase:
-        """The weights behind the name of an embedding model, on this machine. Pulls and raises as `resolve`."""
-        model = self.behind(name)
-        if self._tuned.find(model):
+        """The weights behind a name that a request for embeddings has: deployments first."""
+        return self.resolve_encoder_model(self.behind(name))
+
+    def resolve_encoder_model(self, name: str) -> LocalBase:
+        """The weights of an embedding model, on this machine. Pulls and raises as `resolve_model`."""
+        if self._tuned.find(name):
             raise InvalidRequestError(_OTHER_KIND[Kind.EMBEDDING].format(name), param="model")
         try:
-            return self._ensure(name, model, Kind.EMBEDDING)
+            return self._ensure(name, name, Kind.EMBEDDING)
         except WeightsError as error:
             raise UnavailableError(
                 f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"

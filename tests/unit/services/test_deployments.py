@@ -25,7 +25,7 @@ Open = Callable[..., DeploymentService]
 
 
 class FakeEngine:
-    """Pins at once, or when `gate` opens.
+    """Either engine. Pins at once, or when `gate` opens.
 
     Attributes:
         pinned: what is in memory, once for each pin.
@@ -33,27 +33,32 @@ class FakeEngine:
     """
 
     def __init__(self) -> None:
-        self.pinned: list[Weights] = []
+        self.pinned: list[Weights | Path] = []
         self.broken: set[Path] = set()
         self.gate = threading.Event()
         self.gate.set()
 
-    def pin(self, weights: Weights) -> "Future[None]":
+    def pin(self, weights: Weights | Path) -> "Future[None]":
         assert self.gate.wait(10)
         done: Future[None] = Future()
-        if weights.base in self.broken or weights.adapter in self.broken:
+        if isinstance(weights, Weights) and weights.base in self.broken:
             done.set_exception(WeightsError("The weights are damaged."))
         else:
             self.pinned.append(weights)
             done.set_result(None)
         return done
 
-    def unpin(self, weights: Weights) -> None:
+    def unpin(self, weights: Weights | Path) -> None:
         self.pinned.remove(weights)
 
 
 @pytest.fixture
 def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def encoders() -> FakeEngine:
     return FakeEngine()
 
 
@@ -65,19 +70,22 @@ def database(settings: Settings) -> Iterator[Database]:
 
 
 @pytest.fixture
-def models(settings: Settings, database: Database, tiny_base: Path) -> ModelService:
-    """`ada`, and a model tuned on it."""
-    settings.aliases_path.write_text(f"[aliases]\nada = '{tiny_base.as_posix()}'\n", encoding="utf-8")
+def models(settings: Settings, database: Database, tiny_base: Path, tiny_encoder: Path) -> ModelService:
+    """`ada`, a model tuned on it, and `similar`, which makes embeddings."""
+    aliases = f"[aliases]\nada = '{tiny_base.as_posix()}'\nsimilar = '{tiny_encoder.as_posix()}'\n"
+    settings.aliases_path.write_text(aliases, encoding="utf-8")
     bases, tuned = BaseStore(settings), TunedModelStore(database)
     tuned.add(TunedModel(TUNED, tiny_base.as_posix(), "ada", Method.LORA, "tuned-1", "ft-1", created_at=1))
     return ModelService(settings, bases, bases.registry, tuned, lambda _: None, DeploymentStore(database))
 
 
 @pytest.fixture
-def opened(settings: Settings, database: Database, models: ModelService, engine: FakeEngine) -> Open:
+def opened(
+    settings: Settings, database: Database, models: ModelService, engine: FakeEngine, encoders: FakeEngine
+) -> Open:
     def open_(**changes: float) -> DeploymentService:
         changed = settings.model_copy(update=changes)
-        return DeploymentService(changed, DeploymentStore(database), models, engine)
+        return DeploymentService(changed, DeploymentStore(database), models, engine, encoders)
 
     return open_
 
@@ -105,6 +113,17 @@ def test_creating_waits_until_the_model_is_in_memory(
     assert (tuned.id, tuned.model, tuned.capacity) == ("prod", TUNED, 2)
     assert {one.status for one in service.list()} == {DeploymentStatus.READY}
     assert engine.pinned == [Weights(tiny_base), Weights(tiny_base, settings.tuned_dir / "tuned-1")]
+
+
+def test_a_model_that_makes_embeddings(
+    service: DeploymentService, engine: FakeEngine, encoders: FakeEngine, models: ModelService, tiny_encoder: Path
+) -> None:
+    made = service.create("similar", ScaleType.STANDARD, name="vectors")
+    assert made.status is DeploymentStatus.READY
+    assert (engine.pinned, encoders.pinned) == ([], [tiny_encoder])
+    assert models.resolve_encoder("vectors").path == tiny_encoder
+    service.delete("vectors")
+    assert encoders.pinned == []
 
 
 def test_creating_waits_no_longer_than_it_may(opened: Open, engine: FakeEngine) -> None:
@@ -216,17 +235,26 @@ def test_a_deployed_model_cannot_be_deleted(service: DeploymentService, models: 
 @pytest.mark.parametrize("named", ["", "prod", TUNED, "ada"])
 def test_models_that_a_request_may_name_beside_a_deployment(service: DeploymentService, named: str) -> None:
     service.create(TUNED, ScaleType.STANDARD, name="prod")
-    assert service.answering("prod", named) == TUNED
+    service.check_asked("prod", named)
 
 
 def test_a_model_that_the_deployment_is_not(service: DeploymentService) -> None:
     service.create("ada", ScaleType.STANDARD, name="prod")
-    for named in (TUNED, "nobody"):
+    for named in (TUNED, "nobody", "similar"):
         with pytest.raises(InvalidRequestError, match="answers with 'ada'"):
-            service.answering("prod", named)
+            service.check_asked("prod", named)
 
 
 def test_a_models_name_needs_no_deployment(service: DeploymentService) -> None:
-    assert service.answering("ada") == "ada"
+    service.check_asked("ada")
     with pytest.raises(NotFoundError, match="no deployment named 'nobody'"):
-        service.answering("nobody")
+        service.check_asked("nobody")
+
+
+def test_a_deployed_name_hides_a_model_from_requests_but_not_from_deployments(
+    service: DeploymentService, models: ModelService, engine: FakeEngine, tiny_base: Path
+) -> None:
+    service.create(TUNED, ScaleType.STANDARD, name="ada")
+    service.create("ada", ScaleType.STANDARD, name="plain")
+    assert engine.pinned[-1] == Weights(tiny_base) == models.resolve("plain").weights
+    assert models.resolve("ada").tuned is not None

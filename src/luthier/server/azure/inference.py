@@ -11,15 +11,17 @@ from luthier.server.azure.version import WithVersion
 from luthier.server.body import JsonRoute
 from luthier.server.completing import answer_completion
 from luthier.server.dependencies import ServicesOf, SettingsOf
+from luthier.server.embedding import answer_embedding
 from luthier.server.wire.completions import CompletionBody, CompletionObject
-from luthier.server.wire.deployments import DeployedCompletionBody
+from luthier.server.wire.deployments import DeployedCompletionBody, DeployedEmbeddingBody
+from luthier.server.wire.embeddings import EmbeddingBody, EmbeddingList
 from luthier.server.wiring import Services
 
 router = APIRouter(
     prefix="/openai/deployments", tags=["Azure: deployments"], route_class=JsonRoute, dependencies=[WithVersion]
 )
 
-Body = TypeVar("Body", bound=CompletionBody)
+Body = TypeVar("Body", CompletionBody, EmbeddingBody)
 
 
 @router.post("/{deployment:path}/completions", response_model=CompletionObject)
@@ -27,11 +29,20 @@ async def create_deployed_completion(
     request: Request, deployment: str, body: DeployedCompletionBody, services: ServicesOf, settings: SettingsOf
 ) -> Response | CompletionObject:
     """Continue one or several prompts; with `stream` as server-sent events."""
-    asked = await _to_model(services, deployment, body)
+    asked = await _of_deployment(services, deployment, body)
     return await answer_completion(request, asked, services.completions, settings)
 
 
-async def _to_model(services: Services, deployment: str, body: Body) -> Body:
-    """The body with the name of the model behind the deployment."""
-    model = await to_thread.run_sync(services.deployments.answering, deployment, body.model)
-    return body.model_copy(update={"model": model})
+@router.post("/{deployment:path}/embeddings", response_model=EmbeddingList)
+async def create_deployed_embedding(
+    request: Request, deployment: str, body: DeployedEmbeddingBody, services: ServicesOf
+) -> Response:
+    """Turn one or several texts into vectors of length 1."""
+    asked = await _of_deployment(services, deployment, body)
+    return await answer_embedding(request, asked, services.embeddings)
+
+
+async def _of_deployment(services: Services, deployment: str, body: Body) -> Body:
+    """The body with its deployment's name as the model. Raises as `DeploymentService.check_asked`."""
+    await to_thread.run_sync(services.deployments.check_asked, deployment, body.model)
+    return body.model_copy(update={"model": deployment})

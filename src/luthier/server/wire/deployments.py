@@ -9,6 +9,7 @@ from luthier.errors import InvalidRequestError
 from luthier.server.wire.azure import AzureError
 from luthier.server.wire.base import Answer, RequestBody
 from luthier.server.wire.completions import CompletionBody
+from luthier.server.wire.embeddings import EmbeddingBody
 
 _STATUS = {
     DeploymentStatus.LOADING: "running",
@@ -92,5 +93,11 @@ class DeploymentObject(Answer):
 
 class DeployedCompletionBody(CompletionBody):
     title = "A completion"
+
+    model: str = Field(default="", description=_OPTIONAL_MODEL)
+
+
+class DeployedEmbeddingBody(EmbeddingBody):
+    title = "An embedding"
 
     model: str = Field(default="", description=_OPTIONAL_MODEL)

@@ -1,10 +1,11 @@
 """What all tests share: settings in a folder of their own, a tiny base, and the real one."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from postgresql_server import PostgresServer
 
 from luthier.config import Settings, load_settings
 from luthier.errors import LuthierError
@@ -28,6 +29,14 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         if name.startswith("LUTHIER_"):
             monkeypatch.delenv(name)
     return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this test process, started when a test asks for it."""
+    server = PostgresServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,9 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path.home() / ".luthier", description="All state: database, files, tuned models.")
     models: Path | None = Field(default=None, description="Base weights; by default `models` inside home.")
-    database_url: str | None = Field(default=None, description="SQLAlchemy URL; by default SQLite inside home.")
+    database_url: str | None = Field(
+        default=None, description="`postgresql://user:password@host/name`; by default SQLite inside home."
+    )
     aliases: Path | None = Field(
         default=None, description="TOML file of model aliases that extends ours; by default `aliases.toml` inside home."
     )

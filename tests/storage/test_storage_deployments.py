@@ -1,11 +1,9 @@
 """Records of deployments."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from luthier.config import Settings
 from luthier.domain.deployment import Deployment, DeploymentStatus, ScaleType
 from luthier.errors import NotFoundError
 from luthier.storage.db import Database
@@ -15,10 +13,8 @@ PROD = Deployment("prod", "ada", ScaleType.MANUAL, 2, DeploymentStatus.LOADING, 
 
 
 @pytest.fixture
-def store(settings: Settings) -> Iterator[DeploymentStore]:
-    database = Database.open(settings)
-    yield DeploymentStore(database)
-    database.close()
+def store(db: Database) -> DeploymentStore:
+    return DeploymentStore(db)
 
 
 def test_what_is_put_is_there(store: DeploymentStore) -> None:

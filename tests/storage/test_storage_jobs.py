@@ -4,23 +4,14 @@ import threading
 
 import pytest
 
-from luthier.config import Settings
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
 from luthier.domain.job import Dialect, Job, Status
 from luthier.domain.model import TunedModel
 from luthier.errors import ConflictError, InvalidRequestError, NotFoundError
-from luthier.storage.db import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore, event
 from luthier.storage.models import TunedModelStore
-
-
-@pytest.fixture
-def db(tmp_path):
-    database = Database.open(Settings(home=tmp_path))
-    yield database
-    database.close()
 
 
 @pytest.fixture

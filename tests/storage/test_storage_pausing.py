@@ -2,19 +2,15 @@
 
 import pytest
 
-from luthier.config import Settings
 from luthier.domain.hyperparameters import Hyperparameters
 from luthier.domain.job import Dialect, Job, Status, WandbRun
 from luthier.errors import ConflictError, InvalidRequestError
-from luthier.storage.db import Database
 from luthier.storage.jobs import JobStore
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    database = Database.open(Settings(home=tmp_path))
-    yield JobStore(database)
-    database.close()
+def jobs(db):
+    return JobStore(db)
 
 
 @pytest.fixture

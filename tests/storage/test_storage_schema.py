@@ -21,11 +21,6 @@ from luthier.storage import schema
 from luthier.storage.db import Database
 
 
-@pytest.fixture
-def home(tmp_path):
-    return Settings(home=tmp_path / "a home with 100 % odd & letters")
-
-
 def test_migrations_give_exactly_the_schema(home):
     database = Database.open(home)
     with database.read() as connection:
@@ -66,8 +61,8 @@ def test_a_broken_url_is_named(tmp_path):
         Database.open(Settings(home=tmp_path, database_url="nonsense"))
 
 
-def test_sqlite_is_set_up_for_many_processes(home):
-    with Database.open(home).read() as connection:
+def test_sqlite_is_set_up_for_many_processes(settings):
+    with Database.open(settings).read() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -87,7 +82,9 @@ def test_a_transaction_that_fails_leaves_nothing(home):
 def test_processes_may_open_a_new_database_at_once(home):
     script = (
         "import sys; from pathlib import Path; from luthier.config import Settings;"
-        "from luthier.storage.db import Database; Database.open(Settings(home=Path(sys.argv[1])))"
+        "from luthier.storage.db import Database;"
+        "Database.open(Settings(home=Path(sys.argv[1]), database_url=sys.argv[2] or None))"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", script, str(home.home)]) for _ in range(3)]
+    homes = [str(home.home / str(n if home.database_url else 0)) for n in range(3)]  # of three hosts, where they may be
+    processes = [subprocess.Popen([sys.executable, "-c", script, one, home.database_url or ""]) for one in homes]
     assert [process.wait() for process in processes] == [0, 0, 0]

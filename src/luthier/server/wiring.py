@@ -60,6 +60,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
         tokens = TokenVerifier.of(settings)
         database = Database.open(settings)
         opened.callback(database.close)
+        opened.enter_context(database.sole_server())
         jobs, files, tuned = JobStore(database), FileStore(database), TunedModelStore(database)
         bases = BaseStore(settings)
         engine = CompletionEngine(settings)

@@ -1,25 +1,19 @@
-"""The database: opening it, bringing its schema up to date, and its transactions.
-
-What is peculiar to SQLite stands here alone; the stores speak SQL that PostgreSQL understands too.
-"""
+"""The database: opening it, bringing its schema up to date, and its transactions."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from contextlib import AbstractContextManager, contextmanager
+from typing import Self
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine
 
 from luthier.config import Settings
 from luthier.errors import ConfigError
-
-_BUSY_SECONDS = 30
-_CONNECTIONS = 64  # at once; the server answers that many requests at a time
+from luthier.storage import dialects
 
 
 class Database:
@@ -31,32 +25,26 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._writing = engine.execution_options(luthier_write=True)
+        self._reading = dialects.reading(engine)
+        self._writing = engine.execution_options(**{dialects.WRITES: True})
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """Open the settings' database, create it if it is not there, and run the migrations that it lacks.
 
         Raises:
-            ConfigError: `database_url` is no URL, or a newer Luthier has written this database.
+            ConfigError: `database_url` names none that can be used, or a newer Luthier has written this database.
         """
         settings.home.mkdir(parents=True, exist_ok=True)
-        try:
-            url = make_url(settings.sqlalchemy_url)
-        except ArgumentError as error:
-            raise ConfigError(f"LUTHIER_DATABASE_URL is no database URL: {error}") from None
-        engine = create_engine(url, pool_size=8, max_overflow=_CONNECTIONS - 8)
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        database = cls(engine)
-        with FileLock(settings.home / "migrations.lock"):
+        with FileLock(settings.home / "migrations.lock"):  # two at once may not change SQLite's journal
+            database = cls(dialects.open_engine(settings.sqlalchemy_url))
             _migrate(database)
         return database
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads: it sees one state of the whole database."""
-        with self.engine.begin() as connection:
+        with self._reading.begin() as connection:
             yield connection
 
     @contextmanager
@@ -65,27 +53,16 @@ class Database:
         with self._writing.begin() as connection:
             yield connection
 
+    def sole_server(self) -> AbstractContextManager[None]:
+        """Keep other servers off this database for a while; those of another home too, where it is PostgreSQL.
+
+        Raises:
+            ConfigError: another server is at work on it.
+        """
+        return dialects.sole_server(self.engine)
+
     def close(self) -> None:
         self.engine.dispose()
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver begins no transactions of its own; `begin` below does
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
-        cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
-        # A state that a client was told survives a power cut; there are few writes, so the sync is cheap.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A write lock from the start: a reader that turns writer midway would fail at once instead of waiting.
-        writes = connection.get_execution_options().get("luthier_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _migrate(database: Database) -> None:

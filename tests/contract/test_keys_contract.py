@@ -113,6 +113,32 @@ def test_azures_clients_send_the_key_their_own_way(keyed: Server, make_key: Make
         openai.AzureOpenAI(azure_endpoint=endpoint, api_version="2024-10-21", api_key="sk-else").models.list()
 
 
+@pytest.mark.parametrize("api_type", ["azure", "azure_ad"])
+def test_azures_old_client_with_a_key(
+    keyed: Server, make_key: MakeKey, old_python: Path, tmp_path: Path, api_type: str
+) -> None:
+    """Whoever may not deploy may still ask what is deployed."""
+    azure = OldClient(
+        old_python,
+        keyed.url.removesuffix("/v1"),
+        tmp_path,
+        {"OPENAI_API_TYPE": api_type, "OPENAI_API_VERSION": "2022-12-01"},
+    )
+    told = azure.run(
+        f"openai.api_key = {make_key(Scope.ADMIN)!r}\n"
+        "made = openai.Deployment.create(model='ada', scale_settings={'scale_type': 'standard'})\n"
+        f"openai.api_key = {make_key()!r}\n"
+        "print(openai.Completion.create(deployment_id=made['id'], prompt='a', max_tokens=1).object)\n"
+        "print([one['status'] for one in openai.Deployment.list().data if one['id'] == made['id']])\n"
+        "try: openai.Deployment.delete(sid=made['id'])\n"
+        "except openai.error.PermissionError as error: print(error.json_body['error'].get('target', '-'), error.json_body['error']['code'])\n"
+        "openai.api_key = 'sk-else'\n"
+        "try: openai.File.list()\n"
+        "except openai.error.AuthenticationError as error: print(error.json_body['error']['code'])"
+    )
+    assert told.splitlines() == ["text_completion", "['succeeded']", "None missing_scope", "invalid_api_key"]
+
+
 def test_scopes_are_held(keyed: Server, make_key: MakeKey, old_python: Path, tmp_path: Path) -> None:
     reader, inferrer = make_key(Scope.READ), make_key(Scope.INFER)
     assert today(keyed, reader).files.list().data is not None

@@ -91,7 +91,7 @@ def described(document: dict[str, Any]) -> dict[str, Endpoint]:
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 names += _fields(content.get("schema", {}), schemas, ())
             area = operation.get("tags", ["Other"])[0]
-            summary = operation.get("description", operation.get("summary", "")).splitlines()[0]
+            summary = operation.get("description", "").partition("\n")[0]
             found[f"{method.upper()} {path}"] = Endpoint(area, summary, tuple(dict.fromkeys(names)))
     return found
 
@@ -171,23 +171,43 @@ def _like(row: Row | None, endpoints: dict[str, Endpoint]) -> tuple[str, ...]:
 
 
 def page(table: Table, endpoints: dict[str, Endpoint]) -> str:
-    """docs/compatibility.md: a section for each area, a part for each endpoint, a line for each field."""
+    """docs/compatibility.md: a section for each area, a part for each endpoint, a line for each field.
+
+    OpenAI's areas come first, then Azure's. What every endpoint of an area has in common stands once, at its head.
+    """
     areas: dict[str, list[str]] = defaultdict(list)
     for name in table.rows:
         areas[endpoints[name].area if name in endpoints else _BEYOND].append(name)
     parts = [_HEAD]
-    for area in sorted(areas, key=lambda area: (area == _BEYOND, area)):
+    for area in sorted(areas, key=lambda area: (area == _BEYOND, area.startswith("Azure"), area)):
         parts.append(f"\n## {area}\n")
+        shared = _shared([table.rows[name] for name in areas[area]])
+        if shared:
+            parts += ["\nEvery request here may hold:\n", *_lines(shared)]
         for name in areas[area]:
-            rows = dict(table.rows[name])
+            rows = {place: row for place, row in table.rows[name].items() if place not in shared}
             whole = rows.pop(WHOLE, Row("refused"))
             summary = endpoints[name].summary if name in endpoints else ""
             told = " ".join(text for text in (f"**{whole.verdict.capitalize()}.**", summary, whole.how) if text)
-            parts.append(f"\n### `{name}`\n\n{told}\n")
-            if rows:
-                parts.append("\n| field | | |\n|---|---|---|\n")
-                parts += [f"| {_shown(place)} | {row.verdict} | {_cell(row.how)} |\n" for place, row in rows.items()]
+            parts += [f"\n### `{name}`\n\n{told}\n", *_lines(rows)]
     return "".join(parts)
+
+
+def _shared(endpoints: list[dict[str, Row]]) -> dict[str, Row]:
+    """The fields that all of several endpoints have, and alike."""
+    if len(endpoints) < 2:
+        return {}
+    return {
+        place: row
+        for place, row in endpoints[0].items()
+        if place not in (WHOLE, ALIKE) and all(rows.get(place) == row for rows in endpoints)
+    }
+
+
+def _lines(rows: dict[str, Row]) -> list[str]:
+    """The fields as a table, or nothing where there are none."""
+    head = ["\n| field | | |\n|---|---|---|\n"] if rows else []
+    return head + [f"| {_shown(place)} | {row.verdict} | {_cell(row.how)} |\n" for place, row in rows.items()]
 
 
 def _shown(place: str) -> str:

@@ -300,6 +300,7 @@ def test_using_the_results_file_as_training_file(client: openai.OpenAI, wait: Ca
         client.fine_tuning.jobs.cancel(made.id)
 
 
+@pytest.mark.contract("POST /v1/fine_tuning/jobs/{job_id}/cancel", "", "honoured")
 def test_a_file_in_use_and_a_job_at_work_are_not_deleted(
     server: Server, client: openai.OpenAI, wait: Callable[[str], Any]
 ) -> None:

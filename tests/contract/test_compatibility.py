@@ -104,6 +104,14 @@ def test_the_page() -> None:
     )
 
 
+def test_what_all_of_an_area_have_in_common_stands_once() -> None:
+    claims = [claim(field, endpoint=name) for name in ("GET /a", "POST /a") for field in ("", "v")]
+    endpoints = dict.fromkeys(("GET /a", "POST /a"), Endpoint("Area", "", ("v",)))
+    made = page(tabulate([*claims, claim("x", "refused")], endpoints), endpoints)
+    assert made.count("| `v` | honoured |") == 1
+    assert made.index("| `v` |") < made.index("GET /a") < made.index("| `x` | refused |")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -193,6 +193,13 @@ def test_stream_options(client: openai.OpenAI) -> None:
     assert (ending.choices, ending.usage.prompt_tokens, ending.usage.completion_tokens) == ([], 1, 3)
 
 
+@pytest.mark.contract("POST /v1/completions", "suffix", "refused", how="No base here can fill in.")
+def test_suffix_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match="suffix") as refused:
+        text(client, suffix=" end")
+    assert refused.value.param == "suffix"
+
+
 @pytest.mark.contract(
     "POST /v1/completions",
     "user",

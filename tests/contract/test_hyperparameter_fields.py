@@ -108,3 +108,13 @@ def test_the_other_fields_of_a_creation(server: Server, files: Fields, wait: Cal
         job = wait(job_id)
         assert name in job.fine_tuned_model
         assert (job.seed, job.validation_file) == (9, files["validation_file"])
+
+
+@pytest.mark.contract(
+    "POST /v1/fine_tuning/jobs", "method.reinforcement", "refused", how="Only supervised and dpo are there."
+)
+def test_reinforcement_is_refused(server: Server, files: Fields) -> None:
+    for method in ({"type": "reinforcement"}, {"type": "supervised", "reinforcement": {}}):
+        refused = server.call("POST", "fine_tuning/jobs", json={**files, "model": "ada", "method": method})
+        assert refused.status_code == 400
+        assert "reinforcement" in refused.json()["error"]["message"]

@@ -15,15 +15,19 @@ from luthier.server.unoffered import REASONS
 from luthier.services.keys import DEFAULT_SCOPES, KeyService
 from luthier.storage.db import Database
 from luthier.storage.keys import KeyStore
+from luthier.testing import make_byte_vocabulary
 
 MakeKey = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def settings_of_keys(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings_of_keys(tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     home = tmp_path_factory.mktemp("keyed")
-    (home / "aliases.toml").write_text(f'[aliases]\nada = "{tiny_base.as_posix()}"\n', encoding="utf-8")
-    return Settings(home=home, require_key=True)
+    folders = {"ada": tiny_base, "text-embedding-ada-002": tiny_encoder}
+    lines = [f'{name} = "{folder.as_posix()}"\n' for name, folder in folders.items()]
+    (home / "aliases.toml").write_text("[aliases]\n" + "".join(lines), encoding="utf-8")
+    make_byte_vocabulary(home / "models")
+    return Settings(home=home, models=home / "models", require_key=True)
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +188,15 @@ def test_a_stream_is_charged_what_it_used(keyed: Server, make_key: MakeKey) -> N
     towards_a = {str(ord("a")): 100}  # the tiny base's tokens are bytes: its next one is `a`, which ends the completion
     for _ in range(4):  # by the estimates alone, the third would not be let in
         assert list(complete(client, max_tokens=400, stop="a", stream=True, logit_bias=towards_a))
+
+
+def test_embeddings_are_charged_what_they_used(keyed: Server, make_key: MakeKey) -> None:
+    client = today(keyed, make_key(tokens_per_minute=1000))
+    texts = ["a text of thirty characters, ok"] * 20  # a token is a byte here: four times the estimate
+    answer = client.embeddings.with_raw_response.create(model="text-embedding-ada-002", input=texts)
+    used = answer.parse().usage.total_tokens
+    assert used == 20 * len(texts[0])
+    assert 1000 - used <= int(answer.headers["x-ratelimit-remaining-tokens"]) < 1000 - used // 2
 
 
 def test_todays_client_comes_back_when_it_was_told(keyed: Server, make_key: MakeKey) -> None:

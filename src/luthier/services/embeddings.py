@@ -16,6 +16,7 @@ from luthier.embedding.cl100k import Cl100k
 from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.encoder_card import EncoderCard
+from luthier.services.limits import usage_reporter
 from luthier.services.models import ModelService
 
 MAX_INPUTS = 2048
@@ -95,6 +96,7 @@ class EmbeddingService:
             vectors = await asyncio.wrap_future(future)
         except WeightsError as error:
             raise _unavailable(request.model, error) from error
+        usage_reporter()(prepared.prompt_tokens)
         shaped = await asyncio.to_thread(_shape, vectors, request.dimensions, self._width)
         return EmbeddingResult(request.model, shaped, prepared.prompt_tokens)
 

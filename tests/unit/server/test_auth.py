@@ -84,6 +84,16 @@ def test_every_route_needs_a_key_and_a_scope_of_the_table(method: str, path: str
     )
 
 
+@pytest.mark.parametrize(("method", "path"), [route for route in _routes() if route[1].startswith("/v1/")])
+def test_azures_paths_like_openais_are_no_back_door(method: str, path: str) -> None:
+    call = calling(app_of(Access(weak=caller())))
+    where = "/openai" + re.sub(r"\{\w+\}", "x", path)
+    assert call(method, where).status_code == 401
+    refused = call(method, where, "weak", **({} if method == "GET" else {"json": {}}))
+    assert refused.status_code in (403, 404)
+    assert refused.json()["error"]["code"] in ("missing_scope", "unknown_url", "not_offered")
+
+
 @pytest.mark.parametrize("path", sorted(OPEN_PATHS))
 def test_what_is_open_stays_open(path: str) -> None:
     assert calling(app_of(Access(known=caller())))("GET", path).status_code == 200

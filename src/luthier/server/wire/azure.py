@@ -11,7 +11,7 @@ from luthier.server.wire.base import Answer, RequestBody
 from luthier.server.wire.files import FileObject
 from luthier.server.wire.fine_tunes import FineTune, FineTuneWithEvents
 from luthier.services.fine_tunes import JobFiles
-from luthier.services.models import ModelCard
+from luthier.services.model_cards import ModelCard
 
 _FILE_STATUS = {
     FileStatus.UPLOADED: "notRunning",

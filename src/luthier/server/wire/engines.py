@@ -11,7 +11,7 @@ from luthier.server.wire.base import Answer, RequestBody
 from luthier.server.wire.completions import CompletionBody, LogprobsObject, StopTexts
 from luthier.server.wire.embeddings import EmbeddingBody
 from luthier.services.completions import CompletionChunk, CompletionRequest
-from luthier.services.models import ModelCard
+from luthier.services.model_cards import ModelCard
 
 _OPTIONAL_MODEL = "May be left out; where it is there, it must be the engine's own name."
 

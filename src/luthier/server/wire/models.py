@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from luthier.server.wire.base import Answer
-from luthier.services.models import ModelCard
+from luthier.services.model_cards import ModelCard
 
 
 class PermissionObject(Answer):

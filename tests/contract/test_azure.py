@@ -192,6 +192,10 @@ def test_a_job_is_paused_and_goes_on(azure: openai.AzureOpenAI, server: Server) 
 @pytest.mark.contract(
     "POST /openai/engines/{engine}/generate", "*", "honoured", how="As `POST /v1/engines/{engine}/generate`."
 )
+@pytest.mark.contract("POST /openai/engines/{engine}/embeddings", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/engines/{engine}/embeddings", "*", "honoured", how="As `POST /v1/engines/{engine}/embeddings`."
+)
 def test_engines_are_there_too(server: Server, prod: str) -> None:
     listed = call(server, "GET", "/openai/engines").json()["data"]
     assert {"ada", prod} <= {engine["id"] for engine in listed}
@@ -201,6 +205,8 @@ def test_engines_are_there_too(server: Server, prod: str) -> None:
     assert made.json()["model"] == prod
     generated = call(server, "POST", f"/openai/engines/{prod}/generate", json={"context": "a", "length": 1})
     assert generated.status_code == 200
+    embedded = call(server, "POST", "/openai/engines/text-embedding-ada-002/embeddings", json={"input": "a"})
+    assert embedded.json()["model"] == "text-embedding-ada-002"
 
 
 @pytest.mark.contract("POST /openai/batches", "", "honoured")

@@ -50,8 +50,10 @@ docs: install ## Write the pages of docs/ that are made from the code
 	$(BIN)/python -m luthier.server.openapi docs/openapi.json
 	$(BIN)/python tests/contract/compatibility.py docs/compatibility.md
 
-weights: install ## Pull the weights of ada
+weights: install ## Pull the weights that the tests marked `weights` need: of ada and of the embedding models
 	$(BIN)/luthier pull ada
+	$(BIN)/luthier pull text-embedding-3-small
+	$(BIN)/luthier pull text-embedding-ada-002
 
 constraints: ## Write constraints.txt from what .venv holds
 	$(BIN)/python -m pip freeze --all --exclude luthier --exclude wheel | sed 's/+cpu$$//' > constraints.txt

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from luthier.embedding.batcher import EmbeddingEngine
 from luthier.errors import InvalidRequestError, LuthierError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore
 from luthier.services.embeddings import EmbeddingRequest, EmbeddingService, Vectors
+from luthier.services.limits import counted
 from luthier.services.models import ModelService
 from luthier.storage.db import Database
 from luthier.storage.models import TunedModelStore
@@ -100,6 +102,13 @@ def test_prompts_and_newlines_as_the_name_asks(make: Callable[..., EmbeddingServ
 def test_usage_counts_the_inputs_alone(make: Callable[..., EmbeddingService]) -> None:
     request = EmbeddingRequest("text-search-ada-query-001", ("a\nb", "cd"))
     assert asyncio.run(make().create(request)).prompt_tokens == 5
+
+
+def test_tokens_count_towards_the_callers_limit(make: Callable[..., EmbeddingService]) -> None:
+    reported: list[int] = []
+    with counted(SimpleNamespace(report=reported.append)):  # type: ignore[arg-type]
+        ask(make(), "abc", "de")
+    assert reported == [5]
 
 
 def test_a_model_that_writes_makes_no_embeddings(make: Callable[..., EmbeddingService]) -> None:

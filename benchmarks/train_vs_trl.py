@@ -186,7 +186,7 @@ def train_luthier(plan: dict[str, Any], work: Path) -> dict[str, Any]:
     import shutil
 
     from luthier.config import load_settings
-    from luthier.datasets.encode import read_examples
+    from luthier.datasets.training_file import read_examples
     from luthier.domain.hyperparameters import Hyperparameters
     from luthier.modeling.loader import compute_dtype, load_base
     from luthier.training import defaults
@@ -270,7 +270,7 @@ def score(plan: dict[str, Any], work: Path, adapter: Path) -> dict[str, Any]:
     """Share of held-out rows whose right label is the most probable one."""
     from dataclasses import replace
 
-    from luthier.datasets.encode import read_examples
+    from luthier.datasets.training_file import read_examples
     from luthier.domain.hyperparameters import Hyperparameters
     from luthier.modeling.loader import compute_dtype, load_base
     from luthier.training import defaults

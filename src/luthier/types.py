@@ -1,7 +1,7 @@
 """Protocols and aliases that several floors share."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 
 class Tokenizer(Protocol):
@@ -24,4 +24,32 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for."""
+        ...
+
+
+class ChatRenderer(Protocol):
+    """What the house asks of a chat template. `modeling.chat_template` has the real one."""
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether tools come out in the text."""
+        ...
+
+    @property
+    def takes_names(self) -> bool:
+        """Whether the `name` of a message's author comes out in the text."""
+        ...
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        add_generation_prompt: bool,
+    ) -> str:
+        """A conversation as one text, special tokens spelled out.
+
+        Raises:
+            InvalidRequestError: the template refuses this conversation, for its own reason.
+        """
         ...

@@ -101,14 +101,25 @@ def old_client(old_python: Path, server: Server, tmp_path: Path) -> OldClient:
 
 
 @pytest.fixture(scope="session")
-def wait(client: openai.OpenAI) -> Callable[[str], FineTuningJob]:
+def make_wait() -> Callable[[openai.OpenAI], Callable[[str], FineTuningJob]]:
+    """Makes what waits until a job of either dialect is over."""
+
+    def of(client: openai.OpenAI) -> Callable[[str], FineTuningJob]:
+        def until_final(job_id: str) -> FineTuningJob:
+            deadline = time.monotonic() + 400
+            while (job := client.fine_tuning.jobs.retrieve(job_id)).status in ("queued", "running"):
+                assert time.monotonic() < deadline, f"{job_id} is still {job.status}"
+                time.sleep(0.1)
+            return job
+
+        return until_final
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def wait(
+    client: openai.OpenAI, make_wait: Callable[[openai.OpenAI], Callable[[str], FineTuningJob]]
+) -> Callable[[str], FineTuningJob]:
     """Waits until a job of either dialect is over."""
-
-    def until_final(job_id: str) -> FineTuningJob:
-        deadline = time.monotonic() + 400
-        while (job := client.fine_tuning.jobs.retrieve(job_id)).status in ("queued", "running"):
-            assert time.monotonic() < deadline, f"{job_id} is still {job.status}"
-            time.sleep(0.1)
-        return job
-
-    return until_final
+    return make_wait(client)

@@ -48,6 +48,9 @@ def fine_tune(name: str, message: str, param: str | None, **fields: Any) -> Case
     return Case(f"fine-tune: {name}", "POST fine-tunes", 400, message, param, body)
 
 
+DPO_WITH_PROMPT_WEIGHT = {"type": "dpo", "dpo": {"hyperparameters": {"prompt_loss_weight": 0.1}}}
+
+
 def job(name: str, message: str, param: str | None, **fields: Any) -> Case:
     body = {"training_file": "@train", "model": "ada", **fields}
     return Case(f"job: {name}", "POST fine_tuning/jobs", 400, message, param, body)
@@ -151,8 +154,11 @@ CASES = [
     # Today's dialect
     Case("job: unknown", "GET fine_tuning/jobs/ftjob-none", 404, "ftjob-none", "fine_tune_id"),
     Case("job: no model", "POST fine_tuning/jobs", 400, "parameter 'model'", "model", {"training_file": "@train"}),
-    job("integrations", "not supported", "integrations", integrations=[{"type": "wandb", "wandb": {"project": "p"}}]),
-    job("dpo", "'dpo' is not supported", "method.type", method={"type": "dpo", "dpo": {}}),
+    job("other integration", "no integration 'mlflow'", "integrations[0].type", integrations=[{"type": "mlflow"}]),
+    job("integration alone", "needs its settings", "integrations[0].wandb", integrations=[{"type": "wandb"}]),
+    job("dpo on prompts", "learns from preference examples", "training_file", method={"type": "dpo", "dpo": {}}),
+    job("dpo with what it has not", "prompt_loss_weight", "prompt_loss_weight", method=DPO_WITH_PROMPT_WEIGHT),
+    job("two methods", "the field 'dpo' is of another method", "method.dpo", method={"type": "supervised", "dpo": {}}),
     job("unknown method", "'magic' is not supported", "method.type", method={"type": "magic"}),
     job("method without a type", "parameter 'method.type'", "method.type", method={}),
     job("unknown hyperparameter", "n_epochs", "epochs", hyperparameters={"epochs": 1}),

@@ -35,6 +35,13 @@ def _option(kind: Any, help: str) -> Any:
 
 
 _MODEL = "ada"
+_TOP_FIELDS = (
+    "training_file",
+    "validation_file",
+    "model",
+    "suffix",
+    "seed",
+)  # of today's API; others are its method's
 # What a fine-tune can be told, by the API's names; None is left to the server.
 FIELDS: dict[str, Any] = {
     "model": Annotated[
@@ -68,6 +75,10 @@ TUNE_FIELDS: dict[str, Any] = FIELDS | {
     "method": _option(Method | None, "Train a small adapter (lora, the default) or all weights (full)."),
     "lora_rank": _option(int | None, "Width of the adapter."),
     "seed": _option(int | None, "Two runs with one seed are alike."),
+    "dpo": Annotated[
+        bool | None, typer.Option("--dpo", help="Learn preferences: FILE holds pairs of answers (docs/training.md).")
+    ],
+    "beta": _option(float | None, "With --dpo: how dear it is to leave the model that training starts from."),
 }
 
 
@@ -99,7 +110,8 @@ def tune(
     fields["model"] = fields["model"] or _MODEL
     if fields["classification_n_classes"] or fields["classification_positive_class"]:
         fields["compute_classification_metrics"] = True
-    job = _create(client, file, validation_file, always_upload, fields)
+    create = _create_dpo if fields.pop("dpo") or fields["beta"] is not None else _create
+    job = create(client, file, validation_file, always_upload, fields)
     if no_follow:
         render.say(job["id"])
     else:
@@ -109,11 +121,26 @@ def tune(
 def _create(
     client: "Client", training_file: str, validation_file: str | None, always_upload: bool, fields: dict[str, Any]
 ) -> Json:
+    return client.post("fine-tunes", body=_body(client, training_file, validation_file, always_upload, fields))
+
+
+def _create_dpo(
+    client: "Client", training_file: str, validation_file: str | None, always_upload: bool, fields: dict[str, Any]
+) -> Json:
+    """A fine-tune on preferences, of which the first dialect has no words."""
+    body = _body(client, training_file, validation_file, always_upload, fields)
+    top = {name: body.pop(name) for name in _TOP_FIELDS if name in body}
+    return client.post("fine_tuning", "jobs", body={**top, "method": {"type": "dpo", "dpo": {"hyperparameters": body}}})
+
+
+def _body(
+    client: "Client", training_file: str, validation_file: str | None, always_upload: bool, fields: dict[str, Any]
+) -> Json:
     body = {name: value for name, value in fields.items() if value not in (None, [])}
     body["training_file"] = get_or_upload(client, training_file, reuse=not always_upload)
     if validation_file is not None:
         body["validation_file"] = get_or_upload(client, validation_file, reuse=not always_upload)
-    return client.post("fine-tunes", body=body)
+    return body
 
 
 def _follow(client: "Client", job: Json) -> None:

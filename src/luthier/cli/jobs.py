@@ -46,6 +46,20 @@ def cancel_job(client: "Client", job: JobId) -> None:
     render.say(f"{job} is {answer['status']}." if answer["status"] == "cancelled" else f"{job} is being cancelled.")
 
 
+def pause_job(client: "Client", job: JobId) -> None:
+    """Pause a fine-tune: it stops at a checkpoint, and others go on."""
+    get_job(client, job)
+    answer = client.post("fine_tuning", "jobs", job, "pause")
+    render.say(f"{job} is paused." if answer["status"] == "paused" else f"{job} is being paused.")
+
+
+def resume_job(client: "Client", job: JobId) -> None:
+    """Let a paused fine-tune go on where it was."""
+    get_job(client, job)
+    client.post("fine_tuning", "jobs", job, "resume")
+    render.say(f"{job} goes on. Watch it with: luthier follow {job}")
+
+
 def results(
     client: "Client",
     job: JobId,

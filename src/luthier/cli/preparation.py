@@ -13,15 +13,16 @@ from luthier.catalogue.registry import Registry
 from luthier.config import Settings, load_settings
 from luthier.datasets import estimate
 from luthier.datasets.checks.context import LengthLimit, Task, infer_task
+from luthier.datasets.examples import Format, format_of
 from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, visible
 from luthier.datasets.formats import Source, read_source
 from luthier.datasets.jsonl import FIELDS
-from luthier.datasets.prepare import Advice, Mended, Written, advise, mend, write_prepared
+from luthier.datasets.prepare import Advice, Dialogue, Mended, Written, advise, mend, write_prepared
 from luthier.errors import DataError, LuthierError, NotFoundError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.tokenizer import HFTokenizer
 from luthier.training.defaults import automatic_epochs
-from luthier.types import Tokenizer
+from luthier.types import ChatRenderer, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -134,18 +135,30 @@ class _Inputs:
     validation: pd.DataFrame | None
     tokenizer: Tokenizer | None
     limit: LengthLimit
+    template: ChatRenderer | None = None
 
 
 def _read(request: Request) -> _Inputs:
     settings = load_settings()
     source = read_source(request.file)
-    validation = _read_validation(request.validation) if request.validation else None
+    kind = format_of(map(str, source.frame.columns)) or Format.COMPLETION
+    validation = _read_validation(request.validation, kind) if request.validation else None
     base = BaseStore(settings).local(request.model)
     if request.max_tokens:
         limit = LengthLimit(request.max_tokens, None)
     else:
         limit = LengthLimit(_context_length(base)) if base else LengthLimit()
-    return _Inputs(settings, source, validation, HFTokenizer(base.path) if base else None, limit)
+    tokenizer = HFTokenizer(base.path) if base else None
+    return _Inputs(settings, source, validation, tokenizer, limit, _template(base, kind))
+
+
+def _template(base: LocalBase | None, kind: Format) -> ChatRenderer | None:
+    """The chat template of the base, where it is needed."""
+    if base is None or kind is Format.COMPLETION:
+        return None
+    from luthier.modeling.chat_template import ChatTemplate  # slow to import
+
+    return ChatTemplate.of(base.path)
 
 
 def _context_length(base: LocalBase) -> int:
@@ -156,8 +169,12 @@ def _context_length(base: LocalBase) -> int:
     return context_length(base.path)
 
 
-def _read_validation(path: Path) -> pd.DataFrame:
+def _read_validation(path: Path, kind: Format) -> pd.DataFrame:
     frame = read_source(path).frame.rename(columns=lambda name: str(name).strip().lower())
+    if kind is not Format.COMPLETION:
+        if (found := format_of(frame.columns)) is not kind:
+            raise DataError(f"A row of {path.name} is {found or 'no example'}; each must be {kind}, as in your file.")
+        return frame
     for name in FIELDS:
         if name not in frame.columns:
             raise DataError(f"{path.name} has no column `{name}`; the validation set needs `prompt` and `completion`.")
@@ -168,7 +185,7 @@ def _converse(request: Request) -> None:
     terminal = Terminal(request.accept)
     typer.echo(f"Looking at {request.file} …\n")
     inputs = _read(request)
-    mended = mend(inputs.source, inputs.tokenizer, terminal, limit=inputs.limit, validation=inputs.validation)
+    mended = _mend(inputs, terminal)
     if mended.error:
         raise DataError(f"{request.file.name} cannot be used as it is: {mended.error.message}")
     if not mended.applied:
@@ -182,13 +199,13 @@ def _converse(request: Request) -> None:
         written = write_prepared(request.file, mended.frame, split=split)
         names = (f"{visible(str(file.path), limit=200)} ({count(file.n_examples, 'example')})" for file in written)
         typer.echo(f"\nWritten: {', '.join(names)}")
-    advice = _advice(request, mended, written)
+    advice = _advice(request, inputs, mended, written)
     _tell(request, advice, _estimate(request, inputs.settings, advice), changed=bool(written))
 
 
 def _report(request: Request) -> dict[str, Any]:
     inputs = _read(request)
-    mended = mend(inputs.source, inputs.tokenizer, Silence(), limit=inputs.limit, validation=inputs.validation)
+    mended = _mend(inputs, Silence())
     report: dict[str, Any] = {
         "file": str(request.file),
         "format": inputs.source.format,
@@ -202,7 +219,7 @@ def _report(request: Request) -> dict[str, Any]:
         return {**report, "error": {"message": mended.error.message, "type": DataError.type, "code": mended.error.code}}
     split = _can_split(request, mended)
     written = write_prepared(request.file, mended.frame, split=split) if mended.applied or split else []
-    advice = _advice(request, mended, written)
+    advice = _advice(request, inputs, mended, written)
     files = [{"path": str(file.path), "n_examples": file.n_examples, "role": file.role} for file in written]
     return {
         **report,
@@ -216,7 +233,18 @@ def _can_split(request: Request, mended: Mended) -> bool:
     return request.validation is None and infer_task(mended.frame) is Task.CLASSIFICATION
 
 
-def _advice(request: Request, mended: Mended, written: Sequence[Written]) -> Advice:
+def _mend(inputs: _Inputs, dialogue: Dialogue) -> Mended:
+    return mend(
+        inputs.source,
+        inputs.tokenizer,
+        dialogue,
+        limit=inputs.limit,
+        validation=inputs.validation,
+        template=inputs.template,
+    )
+
+
+def _advice(request: Request, inputs: _Inputs, mended: Mended, written: Sequence[Written]) -> Advice:
     paths = {file.role: file.path for file in written}
     return advise(
         mended.frame,
@@ -225,6 +253,7 @@ def _advice(request: Request, mended: Mended, written: Sequence[Written]) -> Adv
         model=request.model,
         counter=mended.counter,
         n_train=next((file.n_examples for file in written), None),
+        template=inputs.template,
     )
 
 

@@ -98,7 +98,9 @@ def _read_text(path: Path, notes: list[Finding]) -> str:
         ) from None
     text = text.replace("\r\n", "\n")
     if not text.strip():
-        raise DataError(f"{path.name} is empty. It should hold a prompt and a completion for each example.")
+        raise DataError(
+            f"{path.name} is empty. It should hold a prompt and a completion, or the messages, of each example."
+        )
     return text
 
 

@@ -1,7 +1,7 @@
 """Lines of a training file: read one at a time, understood, written."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,14 @@ def read_lines(path: Path, max_line_bytes: int) -> Iterator[tuple[int, bytes | N
                 yield number, raw
 
 
-def parse_example(raw: bytes) -> Example:
-    """One line of prompt and completion.
+def completion_example(value: Mapping[str, Any]) -> Example:
+    """
+    Args:
+        value: the object of one line.
 
     Raises:
-        DataError: what is wrong with the line and what to do, without file or line number.
+        DataError: what is wrong with it and what to do, without file or line number.
     """
-    value = parse_object(raw)
-    if "messages" in value and "completion" not in value:
-        raise DataError(
-            "it is a chat example (`messages`). Fine-tunes of this server take `prompt` and `completion`; "
-            "chat examples are not supported yet."
-        )
     for key in FIELDS:
         if key not in value:
             near = next((name for name in value if name.strip().lower() == key), None)
@@ -124,8 +120,8 @@ def json_kind(value: Any) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def write_examples(path: Path, rows: Iterable[tuple[str, str]]) -> None:
-    """Write (prompt, completion) pairs to a new file.
+def write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
+    """Write objects to a new file, one a line.
 
     Raises:
         FileExistsError: `path` is there already; nothing is overwritten.
@@ -133,8 +129,8 @@ def write_examples(path: Path, rows: Iterable[tuple[str, str]]) -> None:
     file = path.open("x", encoding="utf-8", newline="\n")
     try:
         with file:
-            for prompt, completion in rows:
-                file.write(json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False) + "\n")
+            for value in values:
+                file.write(json.dumps(value, ensure_ascii=False) + "\n")
     except OSError:  # a full disk: half a file must not look like a whole one
         path.unlink()
         raise

@@ -6,6 +6,7 @@ looks again until nothing is left to do. Prepared data, prepared again, therefor
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +16,16 @@ import pandas as pd
 from luthier.datasets import remedies
 from luthier.datasets.checks.affixes import known_ending
 from luthier.datasets.checks.context import LengthLimit, Task, TokenCounter, infer_task
+from luthier.datasets.checks.conversations import examples_of, tokens_of, values_of
+from luthier.datasets.examples import Format, format_of
 from luthier.datasets.findings import Finding, Force, Remedy, Severity
 from luthier.datasets.formats import Source
-from luthier.datasets.jsonl import FIELDS, write_examples
+from luthier.datasets.jsonl import FIELDS, write_lines
 from luthier.datasets.split import split_table
 from luthier.datasets.text import common_suffix
 from luthier.datasets.validate import analyse
-from luthier.types import Tokenizer
+from luthier.errors import DataError
+from luthier.types import ChatRenderer, Tokenizer
 
 _MAX_ROUNDS = 10  # three were the most ever seen; this only bounds the unforeseen
 _ESCAPES = str.maketrans({"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -68,6 +72,7 @@ def mend(
     *,
     limit: LengthLimit | None = None,
     validation: pd.DataFrame | None = None,
+    template: ChatRenderer | None = None,
 ) -> Mended:
     """Look at a table and apply the remedies that `dialogue` agrees to, until there is nothing more to mend.
 
@@ -79,7 +84,7 @@ def mend(
     declined: dict[str, Remedy] = {}
     error = None
     for round_ in range(_MAX_ROUNDS):
-        found = analyse(frame, tokenizer, limit=limit, validation=validation, counter=counter)
+        found = analyse(frame, tokenizer, limit=limit, validation=validation, counter=counter, template=template)
         if round_ == 0:
             found = [*found[:1], *source.notes, *found[1:]]
         else:
@@ -130,7 +135,7 @@ def write_prepared(source_path: Path, frame: pd.DataFrame, *, split: bool) -> li
     paths = _free_paths(source_path, ("_train", "_valid") if split else ("",))
     written = []
     for path, (role, part) in zip(paths, parts, strict=True):
-        write_examples(path, zip(part["prompt"], part["completion"], strict=True))
+        write_lines(path, values_of(part))
         written.append(Written(path, len(part), role))
     return written
 
@@ -176,15 +181,23 @@ def advise(
     model: str,
     counter: TokenCounter,
     n_train: int | None = None,
+    template: ChatRenderer | None = None,
 ) -> Advice:
     """Advice for prepared data.
 
     Args:
         frame: the whole table; classes and tokens are counted in it.
         n_train: number of rows that are trained on, None for all.
+        template: of the base model, for conversations.
     """
     task = infer_task(frame)
     n_train = len(frame) if n_train is None else n_train
+    if task in (Task.CHAT, Task.PREFERENCE):
+        words = ["luthier", "tune", str(train_path), "-m", model]
+        words += ["-v", str(valid_path)] if valid_path else []
+        words += ["--dpo"] if task is Task.PREFERENCE else []
+        n_tokens = round(_count_conversations(frame, counter.tokenizer, template) * n_train / len(frame))
+        return Advice(task, " ".join(_quote(word) for word in words), "", "", None, n_train, n_tokens)
     words = ["luthier", "fine_tunes.create", "-t", str(train_path)]
     if valid_path:
         words += ["-v", str(valid_path)]
@@ -213,6 +226,16 @@ def advise(
 def _count_tokens(frame: pd.DataFrame, counter: TokenCounter) -> float:
     some = frame.iloc[:: max(1, len(frame) // _COUNTED_EXAMPLES)]
     counted = sum(counter.count(text) for column in FIELDS for text in some[column])
+    return counted * len(frame) / len(some)
+
+
+def _count_conversations(frame: pd.DataFrame, tokenizer: Tokenizer | None, template: ChatRenderer | None) -> float:
+    some = frame.iloc[:: max(1, len(frame) // _COUNTED_EXAMPLES)]
+    kind = format_of(map(str, frame.columns)) or Format.CHAT
+    counted = 0
+    for example in examples_of(some, kind).values():
+        with suppress(DataError):  # a row that the template does not take, which its owner would not remove
+            counted += tokens_of(example, tokenizer, template)
     return counted * len(frame) / len(some)
 
 

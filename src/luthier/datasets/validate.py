@@ -9,10 +9,19 @@ import pandas as pd
 from luthier.datasets import remedies
 from luthier.datasets.checks import affixes, columns, labels, rows
 from luthier.datasets.checks.context import Context, LengthLimit, Task, TokenCounter, infer_task
+from luthier.datasets.checks.conversations import ChatContext, analyse_conversations
+from luthier.datasets.examples import Format, LineParser, format_of
 from luthier.datasets.findings import Finding, Force, Severity, visible
-from luthier.datasets.jsonl import parse_example, read_lines
+from luthier.datasets.jsonl import read_lines
 from luthier.errors import DataError
-from luthier.types import Tokenizer
+from luthier.types import ChatRenderer, Tokenizer
+
+_FORMS = {
+    None: '{"prompt": "…", "completion": " …"}',
+    Format.COMPLETION: '{"prompt": "…", "completion": " …"}',
+    Format.CHAT: '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}',
+    Format.PREFERENCE: '{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}',
+}
 
 
 @dataclass(frozen=True)
@@ -31,12 +40,14 @@ class TrainingFileReport:
         errors: the first lines that cannot be used.
         n_errors: how many there are.
         n_examples: lines that can be used.
+        format: what the file holds, that of its first line; None when no line could be read.
         extra_keys: keys that training does not read; they do no harm.
     """
 
     errors: tuple[LineError, ...]
     n_errors: int
     n_examples: int
+    format: Format | None = None
     extra_keys: tuple[str, ...] = ()
 
     @property
@@ -50,10 +61,9 @@ class TrainingFileReport:
             if more := self.n_errors - len(self.errors):
                 parts.append(f"{more:,} more {'line is' if more == 1 else 'lines are'} wrong too.")
             if not self.n_examples:
-                parts.append(
-                    "No line is an example. Each should be an object such as "
-                    '{"prompt": "…", "completion": " …"}; `luthier prepare FILE` writes that from CSV, JSON and others.'
-                )
+                parts.append(f"No line is an example. Each should be an object such as {_FORMS[self.format]}.")
+                if self.format in (None, Format.COMPLETION):
+                    parts.append("`luthier prepare FILE` writes that from CSV, JSON and others.")
             return " ".join(parts)
         if not self.n_examples:
             return "The file is empty. It should hold one example a line."
@@ -63,7 +73,7 @@ class TrainingFileReport:
 
 
 def check_training_file(path: Path, *, max_line_bytes: int, max_reported: int = 5) -> TrainingFileReport:
-    """Look at every line of a JSONL file of prompts and completions, holding one at a time.
+    """Look at every line of a JSONL file of examples, all of one format, holding one at a time.
 
     A byte order mark, CRLF and blank lines are fine.
 
@@ -74,11 +84,12 @@ def check_training_file(path: Path, *, max_line_bytes: int, max_reported: int = 
     errors: list[LineError] = []
     n_errors = n_examples = 0
     extra: dict[str, None] = {}
+    parse = LineParser()
     for number, raw in read_lines(path, max_line_bytes):
         try:
             if raw is None:
                 raise DataError(f"it is longer than {max_line_bytes:,} bytes. Shorten or split it.")
-            example = parse_example(raw)
+            example = parse(number, raw)
         except DataError as error:
             n_errors += 1
             if len(errors) < max_reported:
@@ -87,7 +98,7 @@ def check_training_file(path: Path, *, max_line_bytes: int, max_reported: int = 
             n_examples += 1
             if len(extra) < max_reported:
                 extra.update(dict.fromkeys(example.extra_keys[:max_reported]))
-    return TrainingFileReport(tuple(errors), n_errors, n_examples, tuple(extra))
+    return TrainingFileReport(tuple(errors), n_errors, n_examples, parse.format, tuple(extra))
 
 
 _SHAPE_CHECKS: tuple[Callable[[pd.DataFrame], Iterator[Finding]], ...] = (
@@ -122,6 +133,7 @@ def analyse(
     limit: LengthLimit | None = None,
     validation: pd.DataFrame | None = None,
     counter: TokenCounter | None = None,
+    template: ChatRenderer | None = None,
 ) -> list[Finding]:
     """All that can be said about a table of examples, in the order in which remedies are to be applied.
 
@@ -131,9 +143,16 @@ def analyse(
         frame: as `formats.read_table` gives it; it is not changed. Its index must be unique.
         tokenizer: of the base model; None estimates tokens and leaves the tokens of labels out.
         limit: when an example is too long.
-        validation: the validation set, with columns `prompt` and `completion`, to look for leaks.
+        validation: the validation set, with columns `prompt` and `completion` or those of conversations, to look for
+            leaks.
         counter: counts of tokens from an earlier look, to be reused.
+        template: of the base model, for conversations.
     """
+    kind = format_of(map(str, frame.columns))
+    if kind in (Format.CHAT, Format.PREFERENCE):
+        limit = limit or LengthLimit()
+        context_of_chat = ChatContext(tokenizer, template, limit, validation)
+        return [*columns.number_of_examples(frame), *analyse_conversations(frame, kind, context_of_chat)]
     findings: list[Finding] = []
     for shape_check in _SHAPE_CHECKS:
         for finding in list(shape_check(frame)):

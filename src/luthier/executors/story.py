@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from luthier.catalogue.pull import PullProgress, Stage
-from luthier.domain.hyperparameters import Hyperparameters, ResolvedHyperparameters
+from luthier.domain.hyperparameters import Hyperparameters, Objective, ResolvedHyperparameters
 from luthier.storage.jobs import JobStore, event
 from luthier.training.progress import CheckpointSaved, EpochDone, Progress, StepDone
 
@@ -16,7 +16,7 @@ _STAGES = {
     Stage.VERIFY: "comparing the checksum",
     Stage.CONVERT: "converting, once for all",
 }
-_CHOSEN = ("n_epochs", "batch_size", "learning_rate_multiplier", "prompt_loss_weight", "lora_rank", "seed")
+_CHOSEN = ("n_epochs", "batch_size", "learning_rate_multiplier", "prompt_loss_weight", "beta", "lora_rank", "seed")
 
 
 class Story:
@@ -52,7 +52,9 @@ class Story:
     def choices(self, asked: Hyperparameters, used: ResolvedHyperparameters) -> None:
         """Tell which hyperparameters were chosen because the owner left them open."""
         wanted, chosen = asdict(asked), asdict(used)
-        open_ones = [f"{name} {chosen[name]:g}" for name in _CHOSEN if wanted[name] is None]
+        foreign = "prompt_loss_weight" if used.objective is Objective.DPO else "beta"
+        names = [name for name in _CHOSEN if wanted[name] is None and name != foreign]
+        open_ones = [f"{name} {chosen[name]:g}" for name in names]
         if open_ones:
             self.note(f"Chosen automatically: {', '.join(open_ones)}", key="hyperparameters")
 
@@ -91,6 +93,7 @@ class Story:
         }
         if row.validation_loss is not None:
             data |= {"valid_loss": row.validation_loss, "valid_mean_token_accuracy": row.validation_token_accuracy}
+        data |= row.rewards
         self._jobs.add_event(self._job_id, event(message, data=data))
 
     def _is_time(self) -> bool:

@@ -9,21 +9,26 @@ import faulthandler
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from luthier.config import Settings, load_settings
 from luthier.datasets import estimate
-from luthier.datasets.encode import EncodedExample, read_examples
+from luthier.datasets.training_file import read_examples, read_pairs
+from luthier.domain.hyperparameters import Objective
 from luthier.domain.job import Job, Status
 from luthier.errors import ConflictError, LuthierError, NotFoundError
+from luthier.executors import tracking
 from luthier.executors.deaths import reason
 from luthier.executors.finish import finish
 from luthier.executors.parents import find_parent
 from luthier.executors.story import Story
 from luthier.executors.watch import Watch
 from luthier.modeling.bases import BaseStore
+from luthier.modeling.chat_template import ChatTemplate
 from luthier.modeling.loader import BaseModel, compute_dtype, load_base
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
@@ -31,6 +36,7 @@ from luthier.storage.jobs import JobStore, event
 from luthier.storage.models import TunedModelStore
 from luthier.training import defaults
 from luthier.training.loop import train
+from luthier.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -96,46 +102,57 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
     if local.note is not None:
         story.note(local.note, key="base")
     base = load_base(parent.weights or local.path, compute_dtype())
-    examples, valid = _examples(job, settings, base)
+    read = _reader(job, settings, base, ChatTemplate.of(local.path))
+    examples, valid = read(job.training_file), read(job.validation_file)
     resolved = job.resolved or defaults.resolve(job.hyperparameters, n_examples=len(examples), parent_rank=parent.rank)
     if job.resolved is None:
         jobs.transition(job.id, resolved=resolved)
     story.choices(job.hyperparameters, resolved)
-    result = train(
-        base,
-        examples,
-        valid,
-        resolved,
-        run_dir=settings.runs_dir / job.id,
-        base_rate=local.entry.learning_rate[resolved.method],
-        emit=story.tell,
-        should_stop=watch.should_stop,
-        micro_batch_tokens=settings.train_tokens,
-        checkpoint_seconds=settings.checkpoint_seconds,
-        parent=parent.adapter,
-    )
+    if resolved.objective is Objective.DPO:
+        story.note("Measuring all outputs by the model that training starts from", key="reference")
+    with tracking.follow(job, resolved, settings, story.note) as track:
+
+        def emit(progress: Progress) -> None:
+            story.tell(progress)
+            track(progress)
+
+        result = train(
+            base,
+            examples,
+            valid,
+            resolved,
+            run_dir=settings.runs_dir / job.id,
+            base_rate=local.entry.learning_rate[resolved.method],
+            emit=emit,
+            should_stop=watch.should_stop,
+            micro_batch_tokens=settings.train_tokens,
+            checkpoint_seconds=settings.checkpoint_seconds,
+            parent=parent.adapter,
+        )
     if result.finished:
         finish(job, result, local.key, parent.weights, settings, jobs, models)
-        if (rate := story.tokens_per_second()) is not None:
+        rate = story.tokens_per_second()
+        if rate is not None and resolved.objective is Objective.SUPERVISED:  # which estimates are for
             estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, rate)
     elif watch.asked:
         watch.settle()
 
 
-def _examples(job: Job, settings: Settings, base: BaseModel) -> tuple[list[EncodedExample], list[EncodedExample]]:
-    """The training and the validation examples as tokens.
+def _reader(
+    job: Job, settings: Settings, base: BaseModel, template: ChatTemplate | None
+) -> Callable[[str | None], list[Any]]:
+    """Reads a file of the job as tokens, in the form that its objective learns from; no file is an empty list.
 
-    Raises:
-        DataError: a line is longer than the base's context, or cannot be used; file and line are named.
+    The reader raises DataError: a line is longer than the base's context, or cannot be used; file and line are named.
     """
-    blobs = Blobs(settings)
+    read = read_pairs if job.hyperparameters.objective is Objective.DPO else read_examples
 
-    def read(file_id: str | None) -> list[EncodedExample]:
+    def reader(file_id: str | None) -> list[Any]:
         if file_id is None:
             return []
-        return read_examples(blobs.path(file_id), base.tokenizer, base.context_length)
+        return list(read(Blobs(settings).path(file_id), base.tokenizer, base.context_length, template))
 
-    return read(job.training_file), read(job.validation_file)
+    return reader
 
 
 def _fail(jobs: JobStore, job_id: str, why: str) -> int:

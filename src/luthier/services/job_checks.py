@@ -1,23 +1,20 @@
 """What can be known to be wrong with a fine-tune before it trains. `param` of each error names the field."""
 
-import itertools
-import json
 import math
-from collections import Counter
-from collections.abc import Collection, Iterator
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from luthier.catalogue.entry import Kind
 from luthier.config import Settings
-from luthier.datasets.jsonl import parse_example, read_lines
-from luthier.domain.file import FileStatus, Purpose
 from luthier.domain.hyperparameters import Hyperparameters, Method, Objective, ResolvedHyperparameters
 from luthier.domain.job import Job
 from luthier.domain.names import MAX_SUFFIX, slug
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
+from luthier.executors import tracking
 from luthier.executors.parents import Parent, find_parent
 from luthier.modeling.bases import BaseStore
+from luthier.modeling.chat_template import ChatTemplate
+from luthier.services.file_checks import UNKNOWN, FileChecks, Unknown
 from luthier.services.metadata import check_metadata
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
@@ -26,9 +23,19 @@ from luthier.training import defaults
 
 # field → (least, most)
 _WHOLE = {"n_epochs": (1, 50), "batch_size": (1, 256), "lora_rank": (1, 256), "seed": (0, 2**31 - 1)}
-_MAX_MULTIPLIER = 10.0
+_MAX_MULTIPLIER = _MAX_BETA = 10.0
+# what means nothing to an objective
+_FOREIGN = {
+    Objective.SUPERVISED: ("beta",),
+    Objective.DPO: (
+        "prompt_loss_weight",
+        "compute_classification_metrics",
+        "classification_n_classes",
+        "classification_positive_class",
+        "classification_betas",
+    ),
+}
 _MAX_OWNER = 64  # characters of an organization or project
-_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,7 @@ class JobChecks:
         self, settings: Settings, files: FileStore, blobs: Blobs, models: TunedModelStore, bases: BaseStore
     ) -> None:
         self._settings = settings
-        self._files = files
-        self._blobs = blobs
+        self._files = FileChecks(settings, files, blobs)
         self._models = models
         self._bases = bases
 
@@ -64,32 +70,23 @@ class JobChecks:
         check_hyperparameters(job.hyperparameters)
         _check_suffix(job.suffix, MAX_SUFFIX[job.dialect])
         _check_organization(job)
-        if job.hyperparameters.objective is Objective.DPO:
-            raise InvalidRequestError("The method 'dpo' is not supported by this server.", param="method.type")
-        if job.wandb is not None:
-            raise InvalidRequestError("'integrations' are not supported by this server.", param="integrations")
         check_metadata(job.metadata)
+        if job.wandb is not None:
+            tracking.check(job.wandb, os.environ)
         parent = self._parent(job)
-        train = self._file(job.training_file, "training_file")
-        valid = self._file(job.validation_file, "validation_file") if job.validation_file is not None else None
+        data = self._files.check(job, self._template(parent))
         hp = job.hyperparameters
-        if hp.compute_classification_metrics and valid is None:
+        if hp.batch_size is not None and hp.batch_size > data.n_examples:
             raise InvalidRequestError(
-                "Classification metrics are computed on a validation file; set validation_file too.",
-                param="validation_file",
-            )
-        limit = self._settings.max_line_bytes
-        labels = Counter(_completions(train, limit))
-        if hp.batch_size is not None and hp.batch_size > labels.total():
-            raise InvalidRequestError(
-                f"batch_size is {hp.batch_size}, but the training file has only {labels.total()} examples.",
+                f"batch_size is {hp.batch_size}, but the training file has only {data.n_examples} examples.",
                 param="batch_size",
             )
-        warnings: tuple[str, ...] = ()
-        if valid is not None and hp.compute_classification_metrics:
-            _check_classes(hp, labels, Counter(_completions(valid, limit)))
-            warnings = _warn_of_labels(labels)
-        return Checked(defaults.resolve(hp, n_examples=labels.total(), parent_rank=parent.rank), warnings)
+        return Checked(defaults.resolve(hp, n_examples=data.n_examples, parent_rank=parent.rank), data.warnings)
+
+    def _template(self, parent: Parent) -> ChatTemplate | Unknown | None:
+        """The base's chat template, as far as it is known before the base is pulled."""
+        local = self._bases.local(parent.base)
+        return UNKNOWN if local is None else ChatTemplate.of(local.path)
 
     def _parent(self, job: Job) -> Parent:
         try:
@@ -113,20 +110,6 @@ class JobChecks:
             )
         return parent
 
-    def _file(self, file_id: str, param: str) -> Path:
-        try:
-            file = self._files.get(file_id)
-        except NotFoundError:
-            raise InvalidRequestError(f"There is no file {file_id}; it may have been deleted.", param=param) from None
-        if file.purpose is not Purpose.FINE_TUNE:
-            raise InvalidRequestError(
-                f"{file_id} has the purpose '{file.purpose}'; files to train on have '{Purpose.FINE_TUNE}'.",
-                param=param,
-            )
-        if file.status is FileStatus.ERROR:
-            raise InvalidRequestError(f"{file_id} ({file.filename}) cannot be used. {file.status_details}", param=param)
-        return self._blobs.path(file_id)
-
 
 def check_hyperparameters(hp: Hyperparameters) -> None:
     """
@@ -149,6 +132,13 @@ def check_hyperparameters(hp: Hyperparameters) -> None:
         raise InvalidRequestError(
             f"prompt_loss_weight is {weight}; it must be from 0 to 1.", param="prompt_loss_weight"
         )
+    if hp.beta is not None and not 0 < hp.beta <= _MAX_BETA:
+        raise InvalidRequestError(
+            f"beta is {hp.beta}; it must be above 0 and at most {_MAX_BETA:g}. 0.1 is usual.", param="beta"
+        )
+    foreign = _FOREIGN[hp.objective]
+    if wrong := next((name for name in foreign if getattr(hp, name) not in (None, False, ())), None):
+        raise InvalidRequestError(f"The method '{hp.objective}' has no {wrong}. Leave it out.", param=wrong)
     if hp.lora_rank is not None and hp.method is Method.FULL:
         raise InvalidRequestError("The method 'full' has no lora_rank. Leave it out.", param="lora_rank")
     _check_classification(hp)
@@ -201,54 +191,6 @@ def _check_classification(hp: Hyperparameters) -> None:
         )
 
 
-def _check_classes(hp: Hyperparameters, train: Counter[str], valid: Counter[str]) -> None:
-    """
-    Raises:
-        InvalidRequestError: the completions of the files are not the classes that the job names.
-    """
-    labels = train | valid
-    shown = ", ".join(json.dumps(label, ensure_ascii=False) for label, _ in labels.most_common(_MAX_SHOWN))
-    there = f"the files have {len(labels)}: {shown}{', …' if len(labels) > _MAX_SHOWN else ''}."
-    positive = hp.classification_positive_class
-    if positive is not None and positive not in labels:
-        near = next((label for label in labels if label.strip() == positive.strip()), None)
-        hint = f" Did you mean {json.dumps(near, ensure_ascii=False)}?" if near is not None else ""
-        raise InvalidRequestError(
-            f"No completion is the positive class {json.dumps(positive, ensure_ascii=False)}; {there}{hint}",
-            param="classification_positive_class",
-        )
-    expected = hp.classification_n_classes or 2
-    if len(labels) != expected:
-        raise InvalidRequestError(
-            f"The job is for {expected} classes, but {there}",
-            param="classification_n_classes" if positive is None else "classification_positive_class",
-        )
-    if unseen := [label for label in valid if label not in train]:
-        label = json.dumps(unseen[0], ensure_ascii=False)
-        raise InvalidRequestError(
-            f"The validation file has a class that the training file lacks: {label}.",
-            param="validation_file",
-        )
-
-
-def _warn_of_labels(labels: Collection[str]) -> tuple[str, ...]:
-    """Labels of which one begins another. A whole label is scored, and a longer one is never likelier than its own
-    beginning, so such a pair is not judged fairly."""
-    ordered = sorted(labels)
-    pairs = [(short, long) for short, long in itertools.pairwise(ordered) if long.startswith(short)]
-    if not pairs:
-        return ()
-    shown = "; ".join(
-        f"{json.dumps(short, ensure_ascii=False)} begins {json.dumps(long, ensure_ascii=False)}"
-        for short, long in pairs[:_MAX_SHOWN]
-    )
-    return (
-        f"Labels begin other labels: {shown}{'; …' if len(pairs) > _MAX_SHOWN else ''}. The classification metrics "
-        "favour the shorter ones, which cannot be told to be over. End all completions alike (`luthier prepare` offers "
-        "to), and create the job again.",
-    )
-
-
 def _check_organization(job: Job) -> None:
     for header, value in (("OpenAI-Organization", job.organization), ("OpenAI-Project", job.project or "-")):
         if len(value) > _MAX_OWNER or not value.isprintable():
@@ -270,10 +212,3 @@ def _check_suffix(suffix: str | None, longest: int) -> None:
             f"Nothing of the suffix '{suffix}' can stand in a model's name. Use letters, digits and dashes.",
             param="suffix",
         )
-
-
-def _completions(path: Path, max_line_bytes: int) -> Iterator[str]:
-    """The completion of each example of a checked training file, read line by line."""
-    for _, raw in read_lines(path, max_line_bytes):
-        if raw is not None:
-            yield parse_example(raw).completion

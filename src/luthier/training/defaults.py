@@ -6,14 +6,16 @@ The experiments behind the values stand in `docs/log.md`.
 import math
 from typing import TypeVar
 
-from luthier.domain.hyperparameters import Hyperparameters, Method, ResolvedHyperparameters
+from luthier.domain.hyperparameters import Hyperparameters, Method, Objective, ResolvedHyperparameters
 from luthier.errors import InvalidRequestError
 
 EPOCHS = ((1, 4), (200, 2))  # (from this many examples on, epochs), ascending
 BATCH_SHARE = 0.03  # of the training set, examples
 MAX_BATCH_SIZE = 8
 MULTIPLIERS = ((1, 0.05), (4, 0.1), (32, 0.2))  # (from this batch size on, learning rate multiplier), ascending
+DPO_SHARE = 0.1  # of the supervised multiplier: preferences are learnt from small steps
 PROMPT_LOSS_WEIGHT = 0.0
+BETA = 0.1
 LORA_RANK = 16
 SEED = 0
 
@@ -62,7 +64,7 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
     return ResolvedHyperparameters(
         n_epochs=_or(hp.n_epochs, automatic_epochs(n_examples)),
         batch_size=batch_size,
-        learning_rate_multiplier=_or(hp.learning_rate_multiplier, automatic_multiplier(batch_size)),
+        learning_rate_multiplier=_or(hp.learning_rate_multiplier, automatic_multiplier(batch_size, hp.objective)),
         prompt_loss_weight=_or(hp.prompt_loss_weight, PROMPT_LOSS_WEIGHT),
         method=hp.method,
         lora_rank=_or(hp.lora_rank, parent_rank or LORA_RANK) if hp.method is Method.LORA else 0,
@@ -71,6 +73,8 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
         classification_n_classes=hp.classification_n_classes,
         classification_positive_class=hp.classification_positive_class,
         classification_betas=hp.classification_betas,
+        objective=hp.objective,
+        beta=_or(hp.beta, BETA) if hp.objective is Objective.DPO else None,
     )
 
 
@@ -84,9 +88,10 @@ def automatic_batch_size(n_examples: int) -> int:
     return min(MAX_BATCH_SIZE, max(1, math.floor(n_examples * BATCH_SHARE + 0.5)))
 
 
-def automatic_multiplier(batch_size: int) -> float:
+def automatic_multiplier(batch_size: int, objective: Objective = Objective.SUPERVISED) -> float:
     """The factor on the base's learning rate that goes with this batch size."""
-    return _from_table(MULTIPLIERS, batch_size)
+    share = DPO_SHARE if objective is Objective.DPO else 1.0
+    return round(share * _from_table(MULTIPLIERS, batch_size), 6)
 
 
 def _from_table(table: tuple[tuple[int, _T], ...], size: int) -> _T:

@@ -21,19 +21,10 @@ from luthier.training.batches import PackedBatch, micro_batches, pack
 from luthier.training.forward import head_weight, last_hidden
 from luthier.training.loss import CHUNK, token_losses
 from luthier.training.metrics import Classes, classification_metrics
+from luthier.training.objective import Measured
 from luthier.training.weights import TunedWeights
 
 Poll = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Of a whole validation set; fields as in `ResultRow`."""
-
-    loss: float
-    sequence_accuracy: float
-    token_accuracy: float
-    classification: dict[str, float]
 
 
 @dataclass
@@ -60,17 +51,13 @@ class Tally:
             self.sequences += 1
             self.correct_sequences += bool(answers.all())
 
-    @property
-    def mean_loss(self) -> float:
-        return self.loss / self.weight
-
-    @property
-    def token_accuracy(self) -> float:
-        return self.correct_tokens / self.tokens
-
-    @property
-    def sequence_accuracy(self) -> float:
-        return self.correct_sequences / self.sequences
+    def measured(self, classification: dict[str, float] | None = None) -> Measured:
+        return Measured(
+            self.loss / self.weight,
+            self.correct_sequences / self.sequences,
+            self.correct_tokens / self.tokens,
+            classification or {},
+        )
 
 
 def answers_by_example(batch: PackedBatch, correct: torch.Tensor) -> list[torch.Tensor]:
@@ -89,7 +76,7 @@ def evaluate(
     prompt_loss_weight: float,
     micro_batch_tokens: int,
     poll: Poll,
-) -> Evaluation:
+) -> Measured:
     """Evaluate with the weights as they are served.
 
     Args:
@@ -110,8 +97,7 @@ def evaluate(
         else:
             scores[part] = _score_labels(base, weights, rows, classes, prompt_loss_weight, head, tally)
     base.model.train(training)
-    metrics = classification_metrics(scores, classes.truth(examples), classes) if classes else {}
-    return Evaluation(tally.mean_loss, tally.sequence_accuracy, tally.token_accuracy, metrics)
+    return tally.measured(classification_metrics(scores, classes.truth(examples), classes) if classes else None)
 
 
 def _score_completions(

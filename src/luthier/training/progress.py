@@ -31,27 +31,29 @@ class ResultRow:
         validation_loss, validation_sequence_accuracy, validation_token_accuracy: the same over the whole validation
             set after the step; None where it was not evaluated.
         classification: metric name → value where the validation set was evaluated as classes, such as `accuracy`.
+        rewards: column → value of a run on preferences, such as `training_reward_accuracy`.
     """
 
     step: int
     elapsed_tokens: int
     elapsed_examples: int
     training_loss: float
-    training_sequence_accuracy: float
-    training_token_accuracy: float
+    training_sequence_accuracy: float | None
+    training_token_accuracy: float | None
     validation_loss: float | None = None
     validation_sequence_accuracy: float | None = None
     validation_token_accuracy: float | None = None
     classification: dict[str, float] = field(default_factory=dict)
+    rewards: dict[str, float] = field(default_factory=dict)
 
     def record(self) -> dict[str, float | int | None]:
         """Column name → value, in the order of `columns`."""
         plain = {name: getattr(self, name) for name in _PLAIN_COLUMNS}
-        return plain | {_CLASSIFICATION + name: value for name, value in self.classification.items()}
+        return plain | self.rewards | {_CLASSIFICATION + name: value for name, value in self.classification.items()}
 
 
 def columns(rows: Sequence[ResultRow]) -> list[str]:
-    """The columns of a results table: the plain ones, then each classification metric that any row has."""
+    """The columns of a results table: the plain ones, then each other metric that any row has."""
     return list(dict.fromkeys([*_PLAIN_COLUMNS, *(name for row in rows for name in row.record())]))
 
 

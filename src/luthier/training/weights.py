@@ -14,7 +14,13 @@ from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
 from luthier.training import defaults
 
 ADAPTER = "tuned"
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+)
 
 
 class TunedWeights(Protocol):

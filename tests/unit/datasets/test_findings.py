@@ -87,7 +87,7 @@ def test_columns_are_renamed_and_others_removed() -> None:
     [
         (["text", "completion"], "missing_column", "`prompt` is missing; there are `text`, `completion`"),
         (["prompt"], "missing_column", "`completion` is missing; there is `prompt`"),
-        (["messages"], "chat_examples", "not supported yet"),
+        (["messages"], "no_examples", "no example that can be used"),
     ],
 )
 def test_missing_columns_end_the_examination(columns: list[str], code: str, message: str) -> None:

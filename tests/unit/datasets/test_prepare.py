@@ -14,7 +14,7 @@ from luthier.datasets import estimate
 from luthier.datasets.checks.context import LengthLimit, TokenCounter
 from luthier.datasets.findings import Finding, Force, Remedy
 from luthier.datasets.formats import Source, read_source, read_table
-from luthier.datasets.jsonl import write_examples
+from luthier.datasets.jsonl import write_lines
 from luthier.datasets.prepare import Mended, advise, mend, positive_class, write_prepared
 from luthier.datasets.split import split_table
 from luthier.datasets.validate import check_training_file
@@ -158,7 +158,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert whole.path.name == "a_prepared.jsonl"
     assert read_table(whole.path).equals(frame.rename_axis("row"))
     with pytest.raises(FileExistsError):
-        write_examples(whole.path, [])
+        write_lines(whole.path, [])
     assert whole.path.stat().st_size > 0
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from luthier.datasets.encode import EncodedExample, read_examples
+from luthier.datasets.encode import EncodedExample
+from luthier.datasets.training_file import read_examples
 from luthier.datasets.validate import TrainingFileReport, check_training_file
 from luthier.errors import DataError
 from luthier.testing import ByteTokenizer
@@ -60,7 +61,7 @@ def test_good_files_pass(tmp_path: Path, content: bytes) -> None:
         (b'{"prompt": "p", "completion": true}', "`completion` is true or false"),
         (b'{"prompt": "caf\xe9", "completion": "c"}', "byte 16 (0xE9) is not UTF-8"),
         (b'{"prompt": "\\ud83d", "completion": "c"}', "half a character, \\ud83d"),
-        (b'{"messages": [{"role": "user", "content": "hi"}]}', "chat examples are not supported yet"),
+        (b'{"messages": []}', "it is a chat example, but the file's first, line 1, is a prompt with its completion"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"prompt": "p", "completion": ' + b"9" * 5000 + b"}", "too many digits"),
     ],

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample
 from luthier.modeling.loader import load_base
-from luthier.training.evaluate import Evaluation, LabelTree, PromptsWithTree, evaluate
+from luthier.training.evaluate import LabelTree, PromptsWithTree, evaluate
 from luthier.training.metrics import Classes, classification_metrics, find_classes
+from luthier.training.objective import Measured
 from luthier.training.weights import tuned_weights
 
 LABELS = (" 1", " 12", " 2", " no", " none", "x")  # some begin alike, one is the beginning of another
@@ -26,7 +27,7 @@ def rows() -> list[EncodedExample]:
 
 def run(
     folder: Path, examples: Sequence[EncodedExample], classes: Classes | None, prompt_weight: float = 0.0
-) -> Evaluation:
+) -> Measured:
     base = load_base(folder, torch.float32)
     return evaluate(
         base,

@@ -154,7 +154,7 @@ def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
 ) -> None:
     monkeypatch.setattr(defaults, "LORA_DROPOUT", 0.2)
     monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.6)
-    monkeypatch.setattr("luthier.training.loop._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("luthier.training.interrupt._POLL_SECONDS", 0.0)
     hp = replace(BINARY, method=method, lora_rank=4 if method is Method.LORA else 0)
     data = yes_or_no(10), yes_or_no(6, seed=1)
     whole = trainer(*data, hp, name="whole", dtype=dtype)
@@ -216,7 +216,7 @@ def test_checkpoints_come_by_the_clock_too(trainer: Trainer) -> None:
 
 
 def test_a_stop_is_noticed_within_a_micro_batch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.training.loop._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("luthier.training.interrupt._POLL_SECONDS", 0.0)
     polls = itertools.count()
 
     def never() -> bool:

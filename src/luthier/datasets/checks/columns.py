@@ -27,13 +27,6 @@ def names_of_columns(frame: pd.DataFrame) -> Iterator[Finding]:
         near = next((name for name in names if name.strip().lower() == wanted), None)
         if near:
             renamed[near] = wanted
-        elif "messages" in names:
-            message = (
-                "These are chat examples (`messages`). Fine-tunes of this server take `prompt` and `completion`; "
-                "chat examples are not supported yet."
-            )
-            yield Finding("chat_examples", Severity.ERROR, message, data={"columns": names})
-            return
         else:
             message = (
                 f"The column `{wanted}` is missing; there {'are' if len(names) > 1 else 'is'} "

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import pandas as pd
 
+from luthier.datasets.examples import Format, format_of
 from luthier.types import Tokenizer
 
 _MIN_EXAMPLES_A_LABEL = 3
@@ -16,14 +17,19 @@ class Task(StrEnum):
     CLASSIFICATION = "classification"
     GENERATION = "conditional generation"
     OPEN_ENDED = "open-ended generation"
+    CHAT = "chat"
+    PREFERENCE = "preferences"
 
 
 def infer_task(frame: pd.DataFrame) -> Task:
-    """What a model is to learn from these examples.
+    """What a model is to learn from these examples: conversations and preferences by the names of the columns.
 
     Open-ended where all prompts are empty; classification where a completion comes back more than three times on
     average; otherwise conditional generation.
     """
+    kind = format_of(map(str, frame.columns))
+    if kind in (Format.CHAT, Format.PREFERENCE):
+        return Task.CHAT if kind is Format.CHAT else Task.PREFERENCE
     if not frame["prompt"].str.len().sum():
         return Task.OPEN_ENDED
     if frame["completion"].nunique() < len(frame) / _MIN_EXAMPLES_A_LABEL:

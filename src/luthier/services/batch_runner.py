@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from luthier.config import Settings
 from luthier.datasets.batch_file import BatchRequest, check_batch_file, read_requests
@@ -120,12 +121,16 @@ class BatchRunner:
             batch = await asyncio.to_thread(self._validate, batch)
         if batch.status.is_final:
             return
-        journal = self._settings.batches_dir / f"{batch.id}.journal"
-        output, errors = (self._blobs.growing(batch_file_id(batch.id, kind)) for kind in _KINDS)
-        with await asyncio.to_thread(AnswerLog, journal, output, errors) as log:
+        with await asyncio.to_thread(self._open_log, batch) as log:
             end = await self._answer_until_end(batch, log)
-            await asyncio.to_thread(self._finish, batch, log, end)
-        journal.unlink()
+        await asyncio.to_thread(self._finish, batch, end)  # goes on to its end even when the server stops meanwhile
+
+    def _open_log(self, batch: Batch) -> AnswerLog:
+        output, errors = (self._blobs.growing(batch_file_id(batch.id, kind)) for kind in _KINDS)
+        return AnswerLog(self._journal(batch), output, errors)
+
+    def _journal(self, batch: Batch) -> Path:
+        return self._settings.batches_dir / f"{batch.id}.journal"
 
     def _validate(self, batch: Batch) -> Batch:
         """Look at the file, and let the batch run or fail."""
@@ -180,18 +185,19 @@ class BatchRunner:
     async def _answer(self, batch: Batch, request: BatchRequest, log: AnswerLog) -> None:
         _keep(log, request, await answer(batch.id, request, self._endpoints[batch.endpoint]))
 
-    def _finish(self, batch: Batch, log: AnswerLog, end: BatchStatus) -> None:
+    def _finish(self, batch: Batch, end: BatchStatus) -> None:
         """Give the owner the files, and the batch its last status."""
         if end is BatchStatus.COMPLETED:
             try:
                 self._batches.update(batch.id, status=BatchStatus.FINALIZING)
             except ConflictError:  # it has been cancelled at the last moment
                 end = BatchStatus.CANCELLED
-        if end is BatchStatus.EXPIRED:
-            path = self._blobs.path(batch.input_file)
-            for request in read_requests(path, self._settings.max_line_bytes, log.done):
-                _keep(log, request, expired(batch.id, request))
-        log.sync()
+        with self._open_log(batch) as log:
+            if end is BatchStatus.EXPIRED:
+                path = self._blobs.path(batch.input_file)
+                for request in read_requests(path, self._settings.max_line_bytes, log.done):
+                    _keep(log, request, expired(batch.id, request))
+            log.sync()
         files = {kind: file for kind in _KINDS if (file := self._file(batch, kind)) is not None}
         self._batches.finish(
             batch.id,
@@ -201,6 +207,7 @@ class BatchRunner:
             error_file=files["errors"].id if "errors" in files else None,
             **_counts(log),
         )
+        self._journal(batch).unlink()
 
     def _file(self, batch: Batch, kind: str) -> File | None:
         """The record of one of a batch's files. An empty one is removed."""

@@ -124,6 +124,7 @@ def test_every_request_gets_its_answer(house: House) -> None:
     assert one["error"] is None
     assert (one["response"]["status_code"], one["response"]["body"]["text"]) == (200, "r7")
     assert one["response"]["request_id"].startswith("req_")
+    house.stop()  # which waits for the end of what is being finished
     assert not list(house.settings.batches_dir.iterdir())
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from openai.types.fine_tuning import FineTuningJob
 
 from luthier.config import Settings
-from luthier.testing import make_byte_vocabulary
+from luthier.testing import PLAIN_CHAT, TOOL_CHAT, make_byte_vocabulary, make_tiny_base
 
 OLD_CLIENT = "openai==0.27.2"
 
@@ -23,7 +23,7 @@ OLD_CLIENT = "openai==0.27.2"
 def server(tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all contract tests of a worker; its names stand for the tiny base and the tiny encoder.
 
-    A token of an embedding's input is a byte there.
+    `gpt-4o-mini` is a base that chats, `gpt-4o` one that takes tools too. A token of an embedding's input is a byte.
     """
     home = tmp_path_factory.mktemp("server")
     folders = {
@@ -32,7 +32,9 @@ def server(tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPat
         "text-embedding-ada-002": tiny_encoder,
         "text-embedding-3-small": tiny_encoder,
     }
-    lines = [f'{name} = "{folder.as_posix()}"\n' for name, folder in folders.items()]
+    for name, template, context in (("gpt-4o-mini", PLAIN_CHAT, 512), ("gpt-4o", TOOL_CHAT, 2048)):
+        folders[name] = make_tiny_base(home / name, chat_template=template, context_length=context)
+    lines = [f'"{name}" = "{folder.as_posix()}"\n' for name, folder in folders.items()]
     (home / "aliases.toml").write_text("[aliases]\n" + "".join(lines), encoding="utf-8")
     make_byte_vocabulary(home / "models")
     with serve(

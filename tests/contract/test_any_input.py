@@ -8,6 +8,7 @@ from contract_helpers import Server
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from luthier.server.wire.chat import ChatBody
 from luthier.server.wire.completions import CompletionBody
 from luthier.server.wire.fine_tunes import CreateFineTuneBody
 from luthier.server.wire.jobs import CreateJobBody
@@ -31,11 +32,14 @@ values = st.recursive(
 def bodies(*models: Any) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     """Bodies with some of the fields of a model, some of them sound."""
     sound: dict[str, Any] = {"model": "ada", "prompt": "a", "max_tokens": 1, "training_file": "file-x", "n": 1}
+    talk = {"model": "gpt-4o", "messages": [{"role": "user", "content": "a"}]}
 
     def of(path: str, model: Any) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
         names = sorted(model.model_fields)
         odd = st.dictionaries(st.sampled_from(names), values, max_size=3)
-        base = {name: value for name, value in sound.items() if name in names}
+        base = {
+            name: value for name, value in {**sound, **(talk if "messages" in names else {})}.items() if name in names
+        }
         return st.tuples(st.just(path), odd.map(lambda fields: {**base, **fields}))
 
     return st.one_of(of(path, model) for path, model in models)
@@ -53,13 +57,14 @@ def _check(response: Any, *, may_succeed: bool = True) -> None:
 @given(
     bodies(
         ("completions", CompletionBody),
+        ("chat/completions", ChatBody),
         ("fine-tunes", CreateFineTuneBody),
         ("fine_tuning/jobs", CreateJobBody),
     )
 )
 def test_bodies(server: Server, request_: tuple[str, dict[str, Any]]) -> None:
     path, body = request_
-    _check(server.call("POST", path, json=body), may_succeed=path == "completions")
+    _check(server.call("POST", path, json=body), may_succeed=path.endswith("completions"))
 
 
 @PLENTY

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from luthier.cli import batches, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
+from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
 from luthier.cli.keys import keys
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
@@ -80,6 +80,7 @@ app.command("deploy", rich_help_panel=_MODELS)(remote(deployments.deploy))
 app.command("deployments", rich_help_panel=_MODELS)(remote(deployments.deployments))
 app.command("undeploy", rich_help_panel=_MODELS)(remote(deployments.undeploy))
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
+app.command("chat", rich_help_panel=_MODELS)(remote(chat.chat))
 app.command("tokens", rich_help_panel=_MODELS)(remote(tokens))
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
@@ -111,6 +112,7 @@ _OLD_WORDS = {
     "engines.get": remote(engines.engines_get),
     "engines.update": remote(engines.engines_update),
     "engines.generate": remote(engines.engines_generate),
+    "chat_completions.create": remote(chat.chat_completions_create),
 }
 for _word, _command in _OLD_WORDS.items():
     api.command(_word)(_command)
@@ -125,7 +127,7 @@ app.add_typer(tools, name="tools", rich_help_panel="The old client's words")
 def main() -> None:
     """Run a command. An error is one line on standard error, and the exit code 1."""
     try:
-        app(fine_tunes.spread_betas(sys.argv[1:]), prog_name="luthier")
+        app(chat.spread_messages(fine_tunes.spread_betas(sys.argv[1:])), prog_name="luthier")
     except LuthierError as error:
         _tell(error.message)
     except OSError as error:  # a disk that is full, a folder that may not be written

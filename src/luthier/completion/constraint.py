@@ -94,7 +94,7 @@ class _Vocabulary:
         self.eos_token_id = min(ends)
         self.bos_token_id = None
         self.tokens = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.vocab_size)]
-        self.special_token_ids = sorted(tokenizer.special_ids | ends)
+        self.special_token_ids = sorted(id_ for id_ in tokenizer.special_ids | ends if id_ < tokenizer.vocab_size)
         self._tokenizer = tokenizer
 
     def __call__(self, text: bytes) -> list[int]:

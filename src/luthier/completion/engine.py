@@ -82,6 +82,11 @@ class CompletionEngine:
         self._running = False
         self._thread: threading.Thread | None = None
 
+    @property
+    def max_sequence_tokens(self) -> int:
+        """Most tokens of a prompt and its completion together."""
+        return self._settings.kv_cache_tokens
+
     def start(self) -> None:
         """Start the thread. Does nothing when it runs."""
         with self._condition:

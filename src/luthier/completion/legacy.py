@@ -31,7 +31,12 @@ def token_text(tokenizer: Tokenizer, token_id: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+        return "bytes:" + escaped(data)
+
+
+def escaped(data: bytes) -> str:
+    """Bytes as `\\xe2\\x9a`."""
+    return "".join(f"\\x{byte:02x}" for byte in data)
 
 
 class LogprobsWriter:

@@ -19,6 +19,7 @@ from luthier.server.dependencies import refuse_unknown_query, refuse_unread_body
 from luthier.server.middleware import RequestContextMiddleware
 from luthier.server.openai import (
     batches,
+    chat,
     completions,
     embeddings,
     engines,
@@ -95,7 +96,7 @@ def create_app(
             expose_headers=_EXPOSED_HEADERS,
         )
     app.add_middleware(RequestContextMiddleware)  # the last one added is the outermost
-    for part in (files, fine_tunes, models, completions, embeddings):
+    for part in (files, fine_tunes, models, completions, chat, embeddings):
         app.include_router(part.router)
         app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)
     for part in (fine_tuning_jobs, batches, engines):  # which Azure has with OpenAI's own words

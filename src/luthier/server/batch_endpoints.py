@@ -9,9 +9,12 @@ from pydantic import ValidationError
 from luthier.server.embedding import embed
 from luthier.server.errors import from_validation
 from luthier.server.wire.base import RequestBody
+from luthier.server.wire.chat import ChatBody
+from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionBody, CompletionObject
 from luthier.server.wire.embeddings import EmbeddingBody
 from luthier.services.batch_answers import Endpoint
+from luthier.services.chat import ChatService
 from luthier.services.completions import CompletionService
 from luthier.services.embeddings import EmbeddingService
 
@@ -20,7 +23,9 @@ logger = logging.getLogger("luthier.server")
 B = TypeVar("B", bound=RequestBody)
 
 
-def batch_endpoints(completions: CompletionService, embeddings: EmbeddingService) -> Mapping[str, Endpoint]:
+def batch_endpoints(
+    completions: CompletionService, chat: ChatService, embeddings: EmbeddingService
+) -> Mapping[str, Endpoint]:
     """By the paths that a batch's file names."""
 
     async def complete(value: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +40,14 @@ def batch_endpoints(completions: CompletionService, embeddings: EmbeddingService
             logger.info("Embeddings for user %r (of a batch)", body.user)
         return await embed(body, embeddings)
 
-    return {"/v1/completions": complete, "/v1/embeddings": embed_inputs}
+    async def converse(value: dict[str, Any]) -> dict[str, Any]:
+        body = _parsed(ChatBody, value)
+        if body.user is not None:
+            logger.info("A chat for user %r (of a batch)", body.user)
+        result = await chat.create(body.to_domain())
+        return ChatCompletionObject.of(result).model_dump(mode="json", exclude_unset=True)
+
+    return {"/v1/completions": complete, "/v1/chat/completions": converse, "/v1/embeddings": embed_inputs}
 
 
 def _parsed(kind: type[B], value: dict[str, Any]) -> B:

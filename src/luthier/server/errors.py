@@ -121,7 +121,8 @@ def _allowed_methods(request: Request) -> list[str]:
 def from_validation(errors: Sequence[Any]) -> InvalidRequestError:
     """The first of pydantic's errors in plain words, its place as `param`."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    place = ".".join(part for part in parts if not part.startswith("("))  # the name of one form of several
     if first["type"] == "missing":
         return InvalidRequestError(f"You must provide the parameter '{place}'.", param=place)
     message = f"'{place}' {_words(first)}, not {_shown(first['input'])}."
@@ -143,6 +144,7 @@ _WORDS = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
+    "none_required": "must be null",
     "literal_error": "must be {expected}",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
@@ -155,6 +157,8 @@ def _words(error: Any) -> str:
     context = error.get("ctx", {})
     if error["type"] == "value_error":
         return str(context["error"])
+    if error["type"] == "literal_error":
+        context = {"expected": context["expected"].replace("False", "false").replace("True", "true")}
     known = _WORDS.get(error["type"])
     return known.format(**context) if known else f"does not fit ({error['msg']})"
 

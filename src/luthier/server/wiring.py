@@ -13,6 +13,7 @@ from luthier.server.batch_endpoints import batch_endpoints
 from luthier.services.access import AccessService
 from luthier.services.batch_runner import BatchRunner
 from luthier.services.batches import BatchService
+from luthier.services.chat import ChatService
 from luthier.services.completions import CompletionService
 from luthier.services.deployments import DeploymentService
 from luthier.services.embeddings import EmbeddingService
@@ -47,6 +48,7 @@ class Services:
     deployments: DeploymentService
     imports: FileImport
     tokens: TokenService
+    chat: ChatService
 
 
 @contextmanager
@@ -77,9 +79,9 @@ def open_services(settings: Settings) -> Iterator[Services]:
         deployments = DeploymentService(settings, deployed, models, engine, encoders)
         deployments.start()
         opened.callback(deployments.close)
-        completions = CompletionService(models, engine)
+        completions, chat = CompletionService(models, engine), ChatService(models, engine)
         embeddings = EmbeddingService(settings, models, bases, encoders)
-        batches, endpoints = BatchStore(database), batch_endpoints(completions, embeddings)
+        batches, endpoints = BatchStore(database), batch_endpoints(completions, chat, embeddings)
         runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
         runner.start()
         opened.callback(runner.stop)
@@ -96,4 +98,5 @@ def open_services(settings: Settings) -> Iterator[Services]:
             deployments=deployments,
             imports=FileImport(settings, file_service),
             tokens=TokenService(models, bases),
+            chat=chat,
         )

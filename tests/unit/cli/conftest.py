@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from luthier.cli import client as client_module
+from luthier.cli.chat import spread_messages
 from luthier.cli.fine_tunes import spread_betas
 from luthier.cli.main import app
 from luthier.cli.remote import Json
@@ -101,7 +102,7 @@ class FakeServer:
             "GET /openai/deployments": lambda _: self._ok({"data": self.deployments}),
             "PUT /openai/deployments/([^/]+)": lambda *_: self._ok(self.deployment),
             "DELETE /openai/deployments/([^/]+)": lambda _, name: self._ok({"id": name, "deleted": True}),
-            "POST completions": lambda _: (
+            "POST (?:chat/)?completions": lambda _: (
                 httpx.Response(200, content=self.streams.pop(0)) if self.streams else self._ok(self.completion)
             ),
         }
@@ -157,6 +158,6 @@ def luthier() -> Callable[..., Result]:
     """Runs a command line against the fake server; a failed one's exception is in `result.exception`."""
 
     def run(*words: str, input: str | None = None) -> Result:
-        return CliRunner().invoke(app, spread_betas(list(words)), input=input)
+        return CliRunner().invoke(app, spread_messages(spread_betas(list(words))), input=input)
 
     return run

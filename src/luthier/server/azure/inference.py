@@ -9,11 +9,14 @@ from starlette.responses import Response
 
 from luthier.server.azure.version import WithVersion
 from luthier.server.body import JsonRoute
+from luthier.server.chatting import answer_chat
 from luthier.server.completing import answer_completion
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.embedding import answer_embedding
+from luthier.server.wire.chat import ChatBody
+from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionBody, CompletionObject
-from luthier.server.wire.deployments import DeployedCompletionBody, DeployedEmbeddingBody
+from luthier.server.wire.deployments import DeployedChatBody, DeployedCompletionBody, DeployedEmbeddingBody
 from luthier.server.wire.embeddings import EmbeddingBody, EmbeddingList
 from luthier.server.wiring import Services
 
@@ -21,7 +24,18 @@ router = APIRouter(
     prefix="/openai/deployments", tags=["Azure: deployments"], route_class=JsonRoute, dependencies=[WithVersion]
 )
 
-Body = TypeVar("Body", CompletionBody, EmbeddingBody)
+Body = TypeVar("Body", CompletionBody, ChatBody, EmbeddingBody)
+
+
+@router.post(  # before completions, whose path would take it for one of `NAME/chat`
+    "/{deployment:path}/chat/completions", response_model=ChatCompletionObject, response_model_exclude_unset=True
+)
+async def create_deployed_chat_completion(
+    request: Request, deployment: str, body: DeployedChatBody, services: ServicesOf, settings: SettingsOf
+) -> Response | ChatCompletionObject:
+    """Answer a conversation; with `stream` as server-sent events."""
+    asked = await _of_deployment(services, deployment, body)
+    return await answer_chat(request, asked, services.chat, settings)
 
 
 @router.post("/{deployment:path}/completions", response_model=CompletionObject)

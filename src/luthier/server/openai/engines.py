@@ -10,15 +10,18 @@ from starlette.responses import Response
 
 from luthier.errors import InvalidRequestError
 from luthier.server.body import JsonRoute
+from luthier.server.chatting import answer_chat
 from luthier.server.completing import answer_completion
 from luthier.server.connection import while_connected
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.embedding import answer_embedding
 from luthier.server.sse import event_stream
 from luthier.server.wire.base import Listing
+from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionObject
 from luthier.server.wire.embeddings import EmbeddingList
 from luthier.server.wire.engines import (
+    EngineChatBody,
     EngineCompletionBody,
     EngineEmbeddingBody,
     EngineObject,
@@ -38,6 +41,16 @@ _OLD_NAMES = {"max_tokens": "length", "n": "completions", "prompt": "context"}
 def list_engines(services: ServicesOf) -> Listing[EngineObject]:
     """Every model that a request can name."""
     return Listing(data=[EngineObject.of(card) for card in services.models.list()])
+
+
+@router.post(  # before completions, whose path would take it for one of `ENGINE/chat`
+    "/{engine:path}/chat/completions", response_model=ChatCompletionObject, response_model_exclude_unset=True
+)
+async def create_engine_chat_completion(
+    request: Request, engine: str, body: EngineChatBody, services: ServicesOf, settings: SettingsOf
+) -> Response | ChatCompletionObject:
+    """Answer a conversation; with `stream` as server-sent events."""
+    return await answer_chat(request, body.of_engine(engine), services.chat, settings)
 
 
 @router.post("/{engine:path}/completions", response_model=CompletionObject)

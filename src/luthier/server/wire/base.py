@@ -26,9 +26,10 @@ class RequestBody(BaseModel):
     def _drop_nulls_and_refuse_unknown(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
+        known = [field.alias or name for name, field in cls.model_fields.items()]
         for name in value:
-            if name not in cls.model_fields:
-                raise UnknownFieldError(name, cls.model_fields, cls.title)
+            if name not in known:
+                raise UnknownFieldError(name, known, cls.title)
         return {name: item for name, item in value.items() if item is not None}
 
 

@@ -41,6 +41,7 @@ class StreamOptions(RequestBody):
     title = "stream_options"
 
     include_usage: bool = Field(default=False, description="End with a chunk that has the usage and no choices.")
+    include_obfuscation: Literal[False] = Field(default=False, description="Chunks are not padded here.")
 
 
 class CompletionBody(RequestBody):

@@ -8,6 +8,7 @@ from luthier.domain.deployment import Deployment, DeploymentStatus, ScaleType
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.azure import AzureError
 from luthier.server.wire.base import Answer, RequestBody
+from luthier.server.wire.chat import ChatBody
 from luthier.server.wire.completions import CompletionBody
 from luthier.server.wire.embeddings import EmbeddingBody
 
@@ -99,5 +100,11 @@ class DeployedCompletionBody(CompletionBody):
 
 class DeployedEmbeddingBody(EmbeddingBody):
     title = "An embedding"
+
+    model: str = Field(default="", description=_OPTIONAL_MODEL)
+
+
+class DeployedChatBody(ChatBody):
+    title = "A chat completion"
 
     model: str = Field(default="", description=_OPTIONAL_MODEL)

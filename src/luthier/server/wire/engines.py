@@ -8,6 +8,7 @@ from pydantic import Field
 from luthier.domain.generation import SamplingParams
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import Answer, RequestBody
+from luthier.server.wire.chat import ChatBody
 from luthier.server.wire.completions import CompletionBody, LogprobsObject, StopTexts
 from luthier.server.wire.embeddings import EmbeddingBody
 from luthier.services.completions import CompletionChunk, CompletionRequest
@@ -65,6 +66,16 @@ class EngineCompletionBody(CompletionBody):
 
 class EngineEmbeddingBody(EmbeddingBody):
     title = "An embedding"
+
+    model: str = Field(default="", description=_OPTIONAL_MODEL)
+
+    def of_engine(self, engine: str) -> Self:
+        """The body with its engine's name as the model. Raises as `named`."""
+        return self.model_copy(update={"model": named(engine, self.model)})
+
+
+class EngineChatBody(ChatBody):
+    title = "A chat completion"
 
     model: str = Field(default="", description=_OPTIONAL_MODEL)
 

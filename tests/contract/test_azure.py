@@ -192,6 +192,13 @@ def test_a_job_is_paused_and_goes_on(azure: openai.AzureOpenAI, server: Server) 
 @pytest.mark.contract(
     "POST /openai/engines/{engine}/generate", "*", "honoured", how="As `POST /v1/engines/{engine}/generate`."
 )
+@pytest.mark.contract("POST /openai/engines/{engine}/chat/completions", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/engines/{engine}/chat/completions",
+    "*",
+    "honoured",
+    how="As `POST /v1/engines/{engine}/chat/completions`.",
+)
 @pytest.mark.contract("POST /openai/engines/{engine}/embeddings", "", "honoured")
 @pytest.mark.contract(
     "POST /openai/engines/{engine}/embeddings", "*", "honoured", how="As `POST /v1/engines/{engine}/embeddings`."
@@ -205,6 +212,9 @@ def test_engines_are_there_too(server: Server, prod: str) -> None:
     assert made.json()["model"] == prod
     generated = call(server, "POST", f"/openai/engines/{prod}/generate", json={"context": "a", "length": 1})
     assert generated.status_code == 200
+    asked = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
+    answered = call(server, "POST", "/openai/engines/gpt-4o-mini/chat/completions", json=asked)
+    assert answered.json()["model"] == "gpt-4o-mini"
     embedded = call(server, "POST", "/openai/engines/text-embedding-ada-002/embeddings", json={"input": "a"})
     assert embedded.json()["model"] == "text-embedding-ada-002"
 

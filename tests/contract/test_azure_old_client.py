@@ -173,14 +173,24 @@ def test_the_async_retrieves_all_go_to_one_path(azure: OldClient) -> None:
 
 
 MODELS = """
-print(json.dumps([openai.Model.list().data, openai.Model.retrieve(id="ada")]))
+print(json.dumps([openai.Model.list().data, openai.Model.retrieve(id="ada"), openai.Model.retrieve(id="gpt-4o-mini")]))
+"""
+CHAT = """
+chat = openai.Deployment.create(model="gpt-4o-mini", scale_settings={"scale_type": "standard"})
+asked = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4, "temperature": 0}
+whole = openai.ChatCompletion.create(engine=chat["id"], **asked)
+parts = list(openai.ChatCompletion.create(engine=chat["id"], stream=True, **asked))
+openai.Deployment.delete(sid=chat["id"])
+pieces = [part["choices"][0]["delta"].get("content") or "" for part in parts if part["choices"]]
+print(json.dumps([chat["status"], whole["model"] == chat["id"], whole["choices"][0]["message"]["content"], pieces]))
 """
 
 
 @pytest.mark.contract("GET /openai/models", "", "honoured")
 @pytest.mark.contract("GET /openai/models/{model}", "", "honoured")
 def test_models_say_what_they_can_do(azure: OldClient) -> None:
-    listed, ada = json.loads(azure.run(MODELS))
+    listed, ada, mini = json.loads(azure.run(MODELS))
+    assert mini["capabilities"]["chat_completion"]
     assert ada in listed
     assert ada["capabilities"] == {
         "fine_tune": True,
@@ -192,3 +202,10 @@ def test_models_say_what_they_can_do(azure: OldClient) -> None:
     }
     assert (ada["status"], ada["lifecycle_status"]) == ("succeeded", "generally-available")
     assert ada["deprecation"] == {"fine_tune": None, "inference": None}
+
+
+@pytest.mark.contract("POST /openai/deployments/{deployment}/chat/completions", "", "honoured")
+def test_a_deployment_chats(azure: OldClient) -> None:
+    status, named, content, pieces = json.loads(azure.run(CHAT))
+    assert (status, named) == ("succeeded", True)
+    assert "".join(pieces) == content

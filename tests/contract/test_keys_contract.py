@@ -129,9 +129,9 @@ def test_azures_old_client_with_a_key(
         {"OPENAI_API_TYPE": api_type, "OPENAI_API_VERSION": "2022-12-01"},
     )
     told = azure.run(
-        f"openai.api_key = {make_key(Scope.ADMIN)!r}\n"
-        "made = openai.Deployment.create(model='ada', scale_settings={'scale_type': 'standard'})\n"
         f"openai.api_key = {make_key()!r}\n"
+        "made = openai.Deployment.create(model='ada', scale_settings={'scale_type': 'standard'})\n"
+        f"openai.api_key = {make_key(Scope.READ, Scope.INFER)!r}\n"
         "print(openai.Completion.create(deployment_id=made['id'], prompt='a', max_tokens=1).object)\n"
         "print([one['status'] for one in openai.Deployment.list().data if one['id'] == made['id']])\n"
         "try: openai.Deployment.delete(sid=made['id'])\n"

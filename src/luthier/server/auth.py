@@ -44,7 +44,7 @@ SCOPES = {
     "capabilities": Needs(read=(Scope.READ, Scope.INFER), write=(Scope.ADMIN,)),
     "chat": _INFERENCE,
     "completions": _INFERENCE,
-    "deployments": Needs(read=(Scope.READ, Scope.INFER), write=(Scope.ADMIN,)),
+    "deployments": Needs(read=(Scope.READ, Scope.INFER), write=(Scope.TRAIN,)),  # after tuning comes deploying
     "detokenize": _INFERENCE,
     "embeddings": _INFERENCE,
     "engines": Needs(read=(Scope.READ, Scope.INFER), write=(Scope.INFER,)),

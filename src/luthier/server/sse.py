@@ -14,6 +14,14 @@ from luthier.server.errors import error_body
 
 logger = logging.getLogger("luthier.server")
 
+MAY_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "Whole, or with `stream` as server-sent events.",
+    }
+}
+"""For the `responses` of a route whose answer may be a stream, so that the API's description says so."""
+
 HEARTBEAT = b": heartbeat\n\n"
 DONE = b"data: [DONE]\n\n"
 

@@ -11,7 +11,7 @@ from luthier.server.azure.version import WithVersion
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
-from luthier.server.sse import event_stream
+from luthier.server.sse import MAY_STREAM, event_stream
 from luthier.server.wire.azure import AzureFineTune, AzureFineTuneWithEvents
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTuneEvent
@@ -59,7 +59,7 @@ def cancel_fine_tune(fine_tune_id: str, services: ServicesOf) -> AzureFineTuneWi
     return _with_events(services, services.fine_tunes.cancel(fine_tune_id))
 
 
-@router.get("/{fine_tune_id}/events", response_model=Listing[FineTuneEvent])
+@router.get("/{fine_tune_id}/events", response_model=Listing[FineTuneEvent], responses=MAY_STREAM)
 def list_fine_tune_events(
     request: Request,
     fine_tune_id: str,

@@ -13,6 +13,7 @@ from luthier.server.chatting import answer_chat
 from luthier.server.completing import answer_completion
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.embedding import answer_embedding
+from luthier.server.sse import MAY_STREAM
 from luthier.server.wire.chat import ChatBody
 from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionBody, CompletionObject
@@ -28,7 +29,10 @@ Body = TypeVar("Body", CompletionBody, ChatBody, EmbeddingBody)
 
 
 @router.post(  # before completions, whose path would take it for one of `NAME/chat`
-    "/{deployment:path}/chat/completions", response_model=ChatCompletionObject, response_model_exclude_unset=True
+    "/{deployment:path}/chat/completions",
+    response_model=ChatCompletionObject,
+    response_model_exclude_unset=True,
+    responses=MAY_STREAM,
 )
 async def create_deployed_chat_completion(
     request: Request, deployment: str, body: DeployedChatBody, services: ServicesOf, settings: SettingsOf
@@ -38,7 +42,7 @@ async def create_deployed_chat_completion(
     return await answer_chat(request, asked, services.chat, settings)
 
 
-@router.post("/{deployment:path}/completions", response_model=CompletionObject)
+@router.post("/{deployment:path}/completions", response_model=CompletionObject, responses=MAY_STREAM)
 async def create_deployed_completion(
     request: Request, deployment: str, body: DeployedCompletionBody, services: ServicesOf, settings: SettingsOf
 ) -> Response | CompletionObject:

@@ -15,7 +15,7 @@ from luthier.server.completing import answer_completion
 from luthier.server.connection import while_connected
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.embedding import answer_embedding
-from luthier.server.sse import event_stream
+from luthier.server.sse import MAY_STREAM, event_stream
 from luthier.server.wire.base import Listing
 from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionObject
@@ -44,7 +44,10 @@ def list_engines(services: ServicesOf) -> Listing[EngineObject]:
 
 
 @router.post(  # before completions, whose path would take it for one of `ENGINE/chat`
-    "/{engine:path}/chat/completions", response_model=ChatCompletionObject, response_model_exclude_unset=True
+    "/{engine:path}/chat/completions",
+    response_model=ChatCompletionObject,
+    response_model_exclude_unset=True,
+    responses=MAY_STREAM,
 )
 async def create_engine_chat_completion(
     request: Request, engine: str, body: EngineChatBody, services: ServicesOf, settings: SettingsOf
@@ -53,7 +56,7 @@ async def create_engine_chat_completion(
     return await answer_chat(request, body.of_engine(engine), services.chat, settings)
 
 
-@router.post("/{engine:path}/completions", response_model=CompletionObject)
+@router.post("/{engine:path}/completions", response_model=CompletionObject, responses=MAY_STREAM)
 async def create_engine_completion(
     request: Request, engine: str, body: EngineCompletionBody, services: ServicesOf, settings: SettingsOf
 ) -> Response | CompletionObject:
@@ -69,7 +72,7 @@ async def create_engine_embedding(
     return await answer_embedding(request, body.of_engine(engine), services.embeddings)
 
 
-@router.post("/{engine:path}/generate", response_model=GenerationObject)
+@router.post("/{engine:path}/generate", response_model=GenerationObject, responses=MAY_STREAM)
 async def generate(
     request: Request, engine: str, body: GenerateBody, services: ServicesOf, settings: SettingsOf
 ) -> Response | GenerationObject:

@@ -332,6 +332,10 @@ def calls(request: pytest.FixtureRequest, client: openai.OpenAI) -> Any:
     (
         *("tools", "tools[].type", "tools[].function", "tools[].function.name", "tools[].function.description"),
         *("tools[].function.parameters", "tools[].function.strict", "tool_choice", "parallel_tool_calls"),
+        *("tool_choice.type", "tool_choice.function", "tool_choice.function.name", "tool_choice.allowed_tools"),
+        *("tool_choice.allowed_tools.mode", "tool_choice.allowed_tools.tools"),
+        *("tool_choice.allowed_tools.tools[].type", "tool_choice.allowed_tools.tools[].function"),
+        "tool_choice.allowed_tools.tools[].function.name",
     ),
     "honoured",
 )

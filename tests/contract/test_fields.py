@@ -183,6 +183,12 @@ def test_stream_gives_the_same_in_pieces(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.contract("POST /v1/completions", ("stream_options", "stream_options.include_usage"), "honoured")
+@pytest.mark.contract(
+    "POST /v1/completions",
+    "stream_options.include_obfuscation",
+    "different",
+    how="May be false: chunks are never padded.",
+)
 def test_stream_options(client: openai.OpenAI) -> None:
     def last(**options: Any) -> Any:
         return list(client.completions.create(model="ada", prompt="a", max_tokens=3, stream=True, **options))[-1]
@@ -191,6 +197,9 @@ def test_stream_options(client: openai.OpenAI) -> None:
     assert last(stream_options={"include_usage": False}).usage is None
     ending = last(stream_options={"include_usage": True})
     assert (ending.choices, ending.usage.prompt_tokens, ending.usage.completion_tokens) == ([], 1, 3)
+    assert last(stream_options={"include_obfuscation": False}).choices
+    with pytest.raises(openai.BadRequestError, match="must be false"):
+        last(stream_options={"include_obfuscation": True})
 
 
 @pytest.mark.contract("POST /v1/completions", "suffix", "refused", how="No base here can fill in.")

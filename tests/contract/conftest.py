@@ -56,7 +56,9 @@ def server(tiny_base: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPat
 def idle_settings(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """For a server that takes jobs and never starts them."""
     home = tmp_path_factory.mktemp("idle")
-    (home / "aliases.toml").write_text(f'[aliases]\nada = "{tiny_base.as_posix()}"\n', encoding="utf-8")
+    chats = make_tiny_base(home / "chats", chat_template=TOOL_CHAT)
+    lines = f'[aliases]\nada = "{tiny_base.as_posix()}"\ngpt-4o = "{chats.as_posix()}"\n'
+    (home / "aliases.toml").write_text(lines, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("luthier.server.wiring.LocalExecutor", IdleExecutor)
         yield Settings(home=home, max_body_bytes=300_000)

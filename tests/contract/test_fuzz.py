@@ -23,6 +23,7 @@ from luthier.server.openapi import document
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 SECONDS = 60  # an answer that takes longer counts as none
 MANY_TOKENS = 8
+CHATS = "gpt-4o"
 CHECKS = [
     getattr(schemathesis.checks, name)
     for name in ("not_a_server_error", "response_schema_conformance", "content_type_conformance")
@@ -74,6 +75,9 @@ def _make_known(draw: st.DrawFn, fields: Any, known: dict[str, str]) -> None:
     """Half of the names that say something to this server, so that requests get past the first check."""
     if not isinstance(fields, dict):
         return
+    if "messages" in fields:
+        known = known | {"model": CHATS}
+        fields.setdefault("max_tokens", MANY_TOKENS)
     for name in fields.keys() & known.keys():
         if draw(st.booleans()):
             fields[name] = known[name]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-from luthier.errors import InvalidRequestError, LuthierError
+from luthier.errors import InvalidRequestError
 from luthier.types import Tokenizer
 
 Mask = npt.NDArray[np.uint8]  # (V,), a one for each token that may follow
@@ -42,11 +42,8 @@ class Constraint:
         """
         matcher = LLMatcher(_tokenizer(tokenizer, ends), grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
-            raise InvalidRequestError(matcher.get_error())
-        try:
-            return cls(matcher, tokenizer.vocab_size)
-        except LuthierError as error:
-            raise InvalidRequestError(error.message) from None
+            raise InvalidRequestError(_reason(matcher))
+        return cls(matcher, tokenizer.vocab_size)
 
     def fork(self) -> "Constraint":
         """Another continuation, as far as this one."""
@@ -71,7 +68,7 @@ class Constraint:
         """Go on by a token that `restrict` left possible.
 
         Raises:
-            LuthierError: the grammar cannot be followed any further: it has grown beyond the library's limits.
+            InvalidRequestError: the grammar has led to more possibilities than the library follows.
         """
         if not self._matcher.consume_token(token_id):
             raise self._error()
@@ -83,8 +80,13 @@ class Constraint:
             raise self._error()
         return np.unpackbits(mask, bitorder="little", count=self._vocab_size)
 
-    def _error(self) -> LuthierError:
-        return LuthierError(f"The requested format cannot be followed any further: {self._matcher.get_error()}")
+    def _error(self) -> InvalidRequestError:
+        return InvalidRequestError(f"Nothing can follow here, or too many things can: {_reason(self._matcher)}")
+
+
+def _reason(matcher: LLMatcher) -> str:
+    """The library's own words, on one line."""
+    return " ".join(matcher.get_error().removesuffix("<non-verbose/>").split())
 
 
 class _Vocabulary:

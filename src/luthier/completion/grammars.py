@@ -104,4 +104,4 @@ def _schema(schema: Mapping[str, Any], *, strict: bool) -> str:
 def _check(grammar: str, what: str, param: str) -> None:
     failed, messages = LLMatcher.validate_grammar_with_warnings(grammar)
     if failed:
-        raise InvalidRequestError(f"{what}: {messages[0]}", param=param)
+        raise InvalidRequestError(f"{what}: {' '.join(messages[0].split())}", param=param)

@@ -61,6 +61,16 @@ def test_a_grammar_that_cannot_be_followed() -> None:
         _constraint(LLMatcher.grammar_from_json_schema(json.dumps({"type": "objekt"})))
     with pytest.raises(InvalidRequestError):
         _constraint(LLMatcher.grammar_from_lark('start: "a" nobody'))
+    with pytest.raises(InvalidRequestError, match="Nothing can follow here"):
+        _constraint(LLMatcher.grammar_from_json_schema(json.dumps({"$ref": "#"})))
+
+
+def test_a_grammar_that_grows_beyond_limits_is_the_requests_fault() -> None:
+    many = {"type": "object", "properties": {str(name): {"type": "string"} for name in range(2000)}}
+    constraint = _constraint(LLMatcher.grammar_from_json_schema(json.dumps(many)))
+    with pytest.raises(InvalidRequestError, match="too many things"):
+        for byte in b'{"1':
+            constraint.accept(byte)
 
 
 class Ears:

@@ -88,6 +88,9 @@ def check_checkpoints(client: openai.OpenAI, job: Any, steps: list[int]) -> None
         answer = client.completions.create(model=name, prompt=prompt, max_tokens=3, logprobs=1)
         assert answer.model == name
         assert answer.choices[0].finish_reason in ("stop", "length")
+        asked: Any = [{"role": "user", "content": "What is 3?"}]
+        reply = client.chat.completions.create(model=name, messages=asked, max_completion_tokens=3, temperature=0)
+        assert (reply.model, reply.choices[0].message.role) == (name, "assistant")
 
 
 @pytest.mark.contract(

@@ -13,9 +13,9 @@ EPOCHS = ((1, 4), (200, 2))  # (from this many examples on, epochs), ascending
 BATCH_SHARE = 0.03  # of the training set, examples
 MAX_BATCH_SIZE = 8
 MULTIPLIERS = ((1, 0.05), (4, 0.1), (32, 0.2))  # (from this batch size on, learning rate multiplier), ascending
-DPO_SHARE = 0.1  # of the supervised multiplier: preferences are learnt from small steps
+DPO_SHARE = 0.1  # of the supervised multiplier; as published recipes have it, not an experiment of ours
 PROMPT_LOSS_WEIGHT = 0.0
-BETA = 0.1
+DPO_BETA = 0.1
 LORA_RANK = 16
 SEED = 0
 
@@ -74,7 +74,7 @@ def resolve(hp: Hyperparameters, *, n_examples: int, parent_rank: int | None = N
         classification_positive_class=hp.classification_positive_class,
         classification_betas=hp.classification_betas,
         objective=hp.objective,
-        beta=_or(hp.beta, BETA) if hp.objective is Objective.DPO else None,
+        beta=_or(hp.beta, DPO_BETA) if hp.objective is Objective.DPO else None,
     )
 
 

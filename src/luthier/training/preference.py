@@ -47,7 +47,7 @@ class Preference:
         self, passes: Passes, train: Sequence[EncodedPair], valid: Sequence[EncodedPair], hp: ResolvedHyperparameters
     ) -> None:
         self._passes, self._base = passes, passes.base
-        self._beta = defaults.BETA if hp.beta is None else hp.beta
+        self._beta = defaults.DPO_BETA if hp.beta is None else hp.beta
         self._pairs = list(dict.fromkeys([*train, *valid]))
         self._reference: dict[EncodedPair, torch.Tensor] = {}  # log π₀ of both outputs, (2,), float64
         self._head = head_weight(self._base).float()

@@ -96,6 +96,8 @@ class FakeServer:
             "GET fine-tunes/([^/]+)": lambda _, name: self._one(self.jobs, name),
             "GET fine-tunes/([^/]+)/events": self._events,
             "POST fine-tunes/([^/]+)/cancel": lambda _, name: self._one(self.jobs, name),
+            "POST fine_tuning/jobs": lambda _: self._ok(self.add_job("running")),
+            "POST fine_tuning/jobs/([^/]+)/(?:pause|resume)": lambda _, name: self._one(self.jobs, name),
             "DELETE (files|fine-tunes|models)/([^/]+)": lambda _, *names: self._ok({"id": names[1], "deleted": True}),
             "GET models": lambda _: self._ok({"data": [{"id": "ada"}]}),
             "GET models/([^/]+)": lambda _, name: self._ok({"id": name}),

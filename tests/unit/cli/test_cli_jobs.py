@@ -76,6 +76,15 @@ def test_an_id_of_another_kind_is_explained(given, words, command, luthier):
     assert words in str(result.exception)
 
 
+def test_pausing_and_resuming(server, luthier):
+    server.add_job("running")
+    assert luthier("pause", "ft-1").output == "ft-1 is being paused.\n"
+    server.jobs[0]["status"] = "paused"
+    assert luthier("pause", "ft-1").output == "ft-1 is paused.\n"
+    assert luthier("resume", "ft-1").output.startswith("ft-1 goes on.")
+    assert server.calls[-1] == "POST fine_tuning/jobs/ft-1/resume"
+
+
 def test_an_unknown_job_names_the_command_that_lists_them(luthier):
     result = luthier("follow", "ft-9")
     assert isinstance(result.exception, NotFoundError)

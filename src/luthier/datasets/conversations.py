@@ -12,6 +12,7 @@ from typing import Any
 
 from luthier.datasets.findings import visible
 from luthier.datasets.jsonl import check_characters, json_kind
+from luthier.domain.chat import NO_PARAMETERS
 from luthier.errors import DataError
 
 Message = Mapping[str, Any]
@@ -25,6 +26,7 @@ _KEYS = {
     "tool": {"tool_call_id"},
 }
 CHAT_KEYS = ("messages", "tools", "parallel_tool_calls")
+_TOOL_KEYS = ("name", "description", "parameters", "strict")
 PREFERENCE_KEYS = ("input", "preferred_output", "non_preferred_output")
 
 
@@ -59,6 +61,15 @@ class PreferenceExample:
     other: Message
     tools: tuple[Message, ...] = ()
     extra_keys: tuple[str, ...] = ()
+
+
+def with_tool_names(messages: Sequence[Message]) -> list[Message]:
+    """The messages, those of tools with the names of the functions that they answer: some templates write them."""
+    names = {call["id"]: call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
+    return [
+        {**message, "name": names[message["tool_call_id"]]} if message["role"] == "tool" else message
+        for message in messages
+    ]
 
 
 def chat_example(value: Mapping[str, Any]) -> ChatExample:
@@ -199,18 +210,38 @@ def _tools(value: Mapping[str, Any], messages: Sequence[Message]) -> tuple[Messa
     tools = value.get("tools") or []
     if not isinstance(tools, list):
         raise DataError(f"`tools` is {json_kind(tools)}; it must be a list of tools.")
-    names = set()
-    for tool in tools:
-        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
-        if not isinstance(function, dict):
-            raise DataError('each of `tools` must be {"type": "function", "function": {"name": …, …}}.')
-        names.add(_text(function.get("name"), "the tool's `function.name`"))
-    calls = [call for message in messages for call in message.get("tool_calls", ())]
-    if unknown := next((call for call in calls if call["function"]["name"] not in names), None):
-        raise DataError(f"the assistant calls {visible(unknown['function']['name'])}, which is not among `tools`.")
+    known = tuple(_tool(tool) for tool in tools)
+    names = {tool["function"]["name"] for tool in known}
+    made: set[str] = set()
+    for number, message in enumerate(messages, 1):
+        for call in message.get("tool_calls", ()):
+            made.add(call["id"])
+            if (name := call["function"]["name"]) not in names:
+                raise DataError(f"the assistant calls {visible(name)}, which is not among `tools`.")
+        if message["role"] == "tool" and message["tool_call_id"] not in made:
+            raise DataError(
+                f"message {number} answers {visible(message['tool_call_id'])}, a call that nobody has made."
+            )
     parallel = value.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
         raise DataError(f"`parallel_tool_calls` is {json_kind(parallel)}; it must be true or false.")
     if parallel is False and any(len(message.get("tool_calls", ())) > 1 for message in messages):
         raise DataError("`parallel_tool_calls` is false, but the assistant makes several calls in one message.")
-    return tuple(tools)
+    return known
+
+
+def _tool(tool: Any) -> Message:
+    """A tool as a request to the tuned model has it: with name, description and parameters."""
+    function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+    if not isinstance(function, dict):
+        raise DataError('each of `tools` must be {"type": "function", "function": {"name": …, …}}.')
+    if unknown := next((name for name in function if name not in _TOOL_KEYS), None):
+        raise DataError(f"a tool's function has the key {visible(unknown)}; it takes {', '.join(_TOOL_KEYS)}.")
+    written = {"name": _text(function.get("name"), "the tool's `function.name`")}
+    if function.get("description") is not None:
+        written["description"] = _text(function["description"], "the tool's `function.description`")
+    parameters = function.get("parameters")
+    return {
+        "type": "function",
+        "function": {**written, "parameters": NO_PARAMETERS if parameters is None else parameters},
+    }

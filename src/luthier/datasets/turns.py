@@ -6,7 +6,7 @@ border between tokens, as it is when the tuned model is asked.
 
 from collections.abc import Sequence
 
-from luthier.datasets.conversations import ChatExample, Message, PreferenceExample
+from luthier.datasets.conversations import ChatExample, Message, PreferenceExample, with_tool_names
 from luthier.datasets.encode import EncodedExample, EncodedPair
 from luthier.errors import DataError, InvalidRequestError
 from luthier.types import ChatRenderer, Tokenizer
@@ -84,7 +84,8 @@ def _check_carried(messages: Sequence[Message], tools: Sequence[Message], text: 
     Raises:
         DataError: tools, calls, names or a whole message.
     """
-    if tools and not template.takes_tools:
+    called = any(message["role"] == "tool" or "tool_calls" in message for message in messages)
+    if (tools or called) and not template.takes_tools:
         raise DataError("it has `tools`, which the base's chat template leaves out. Remove them, or take another base.")
     if not template.takes_names and any("name" in message for message in messages):
         raise DataError("a message has a `name`, which the base's chat template leaves out. Remove it.")
@@ -101,7 +102,7 @@ def _render(
     messages: Sequence[Message], tools: Sequence[Message], template: ChatRenderer, *, asked: bool = False
 ) -> str:
     try:
-        return template.render(messages, tools or None, add_generation_prompt=asked)
+        return template.render(with_tool_names(messages), tools or None, add_generation_prompt=asked)
     except InvalidRequestError as error:
         raise DataError(error.message[0].lower() + error.message[1:]) from None
 
@@ -111,8 +112,6 @@ def _encode(pieces: Pieces, answer: str, tokenizer: Tokenizer) -> EncodedExample
     mask: list[bool] = []
     for text, learnt in pieces:
         tokens = tokenizer.encode(text)
-        if not ids and tuple(tokens[: len(tokenizer.start_ids)]) != tokenizer.start_ids:
-            tokens = [*tokenizer.start_ids, *tokens]
         ids += tokens
         mask += [learnt] * len(tokens)
     return EncodedExample(tuple(ids), tuple(mask), answer)

@@ -8,6 +8,7 @@ from typing import Any
 
 from luthier.completion.constraint import Constraint
 from luthier.completion.grammars import json_grammar, tool_grammar
+from luthier.datasets.conversations import with_tool_names
 from luthier.domain.chat import ToolMode
 from luthier.domain.generation import SamplingParams
 from luthier.errors import InvalidRequestError, NotFoundError, UnavailableError, WeightsError
@@ -58,7 +59,7 @@ def prepare(request: ChatRequest, model: ServedModel, max_sequence_tokens: int) 
     form = _form(request, model, template) if tools else None
     _check_taken(request.messages, model, template)
     text = template.render(
-        _with_tool_names(request.messages), [_tool_object(tool) for tool in tools], add_generation_prompt=True
+        with_tool_names(request.messages), [_tool_object(tool) for tool in tools], add_generation_prompt=True
     )
     token_ids = tuple(model.tokenizer.encode(text))
     check_encoded(token_ids, model.tokenizer, " of the messages", "messages")
@@ -142,15 +143,6 @@ def _check_taken(messages: tuple[Message, ...], model: ServedModel, template: Ch
                 f"The chat template of '{model.id}' has no place for calls of tools and their answers.",
                 param=f"messages.{at}",
             )
-
-
-def _with_tool_names(messages: tuple[Message, ...]) -> list[Message]:
-    """The messages, those of tools with the names of the functions that they answer: some templates write them."""
-    names = {call["id"]: call["function"]["name"] for message in messages for call in message.get("tool_calls") or ()}
-    return [
-        {**message, "name": names[message["tool_call_id"]]} if message["role"] == "tool" else message
-        for message in messages
-    ]
 
 
 def _tool_object(tool: Any) -> Mapping[str, Any]:

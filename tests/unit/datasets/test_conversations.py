@@ -85,6 +85,8 @@ def chat(*messages: Any, **more: Any) -> dict[str, Any]:
         (chat(USER, {"role": "assistant", "tool_calls": []}, tools=TOOLS), "`tool_calls` must be a list of calls"),
         (chat(USER, {"role": "assistant", "tool_calls": [{"id": "c"}]}, tools=TOOLS), "each of `tool_calls` must be"),
         (chat(USER, {"role": "tool", "content": "x"}, ANSWER), "`tool_call_id` is missing"),
+        (chat(USER, {"role": "tool", "tool_call_id": "c9", "content": "x"}, ANSWER), "message 2 answers `c9`, a call"),
+        (chat(USER, ANSWER, tools=[{"type": "function", "function": {"name": "f", "args": {}}}]), "has the key `args`"),
         (chat(USER, ANSWER, tools=[{"name": "look"}]), "each of `tools` must be"),
         (chat(USER, ANSWER, tools=TOOLS, parallel_tool_calls="no"), "`parallel_tool_calls` is a string"),
         (
@@ -158,6 +160,10 @@ def test_tool_calls_are_learnt_where_the_template_has_them(tmp_path: Path) -> No
     [example] = read_examples(path, ByteTokenizer(), 500, plain(TOOL_CHAT))
     assert '"look"' in learnt(example)[0]
     assert "[tools]" in ByteTokenizer().decode(example.input_ids)
+    answered = chat(USER, CALLING, {"role": "tool", "tool_call_id": "c1", "content": "blue"}, ANSWER, tools=TOOLS)
+    named = TOOL_CHAT.replace("message.role +", "message.role + (message.name or '') +")
+    [example] = read_examples(file(tmp_path, answered), ByteTokenizer(), 500, plain(named))
+    assert "[toollook]blue" in ByteTokenizer().decode(example.input_ids)
     with pytest.raises(DataError, match=r"a\.jsonl, line 1: it has `tools`, which the base's chat template leaves out"):
         read_examples(path, ByteTokenizer(), 500, plain())
 
@@ -198,19 +204,6 @@ def test_what_does_not_fit_the_objective_names_the_line(tmp_path: Path) -> None:
         read_examples(file(tmp_path, chat(USER, ANSWER)), ByteTokenizer(), 200)
     with pytest.raises(DataError, match="line 1: the example has 23 tokens; the model takes 20"):
         read_pairs(file(tmp_path, PREFERENCE), ByteTokenizer(), 20, plain())
-
-
-class Wanting(ByteTokenizer):
-    """Wants a token before every text."""
-
-    start_ids = (1,)
-
-
-def test_what_a_text_starts_with_stands_once(tmp_path: Path) -> None:
-    path = file(tmp_path, chat(USER, ANSWER))
-    for source in (PLAIN_CHAT, "\x01" + PLAIN_CHAT):
-        [example] = read_examples(path, Wanting(), 200, plain(source))
-        assert example.input_ids[:2] == (1, ord("["))
 
 
 @pytest.mark.weights

@@ -84,7 +84,7 @@ CASES = [
     Case("path: unknown", "GET nothing", 404, r"Invalid URL \(GET /v1/nothing\)"),
     Case("path: wrong method", "PUT models/ada", 405, "Not allowed to PUT"),
     Case("path: wrong method on a collection", "DELETE fine-tunes", 405, "It takes GET and POST"),
-    Case("path: chat is not there", "POST chat/completions", 404, "Invalid URL", body={"model": "ada"}),
+    Case("path: edits are not there", "POST chat/edits", 404, "Invalid URL", body={"model": "ada"}),
     Case("query: unknown", "GET files?purpos=fine-tune", 400, "Did you mean 'purpose'", "purpos"),
     Case("query: wrong kind", "GET fine_tuning/jobs?limit=x", 400, "'limit' must be a whole number", "limit"),
     Case("query: too small", "GET fine_tuning/jobs?limit=0", 400, "'limit' must be at least 1", "limit"),

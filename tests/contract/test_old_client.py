@@ -73,7 +73,7 @@ def test_list_prints_the_documents_fields(old_client: OldClient, tuned: Tuned) -
     assert [job["created_at"] for job in listed["data"]] == sorted(job["created_at"] for job in listed["data"])
     job = next(job for job in listed["data"] if job["id"] == tuned.job)
     assert set(job) == {
-        *("created_at", "fine_tuned_model", "hyperparams", "id", "model", "object", "organization_id"),
+        *("created_at", "fine_tuned_model", "hyperparams", "id", "model", "object", "organization_id", "project_id"),
         *("result_files", "status", "training_files", "updated_at", "validation_files"),
     }
     assert (job["object"], job["model"], job["status"]) == ("fine-tune", "ada", "succeeded")

@@ -177,7 +177,7 @@ def test_an_old_http_version_and_an_expectation(server: Server) -> None:
     body = json.dumps(ASKED).encode()
     asked = raw(
         server,
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n"
+        b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nExpect: 100-continue\r\n"
         b"Content-Length: %d\r\n\r\n%s" % (len(body), body),
     )
     assert asked.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")

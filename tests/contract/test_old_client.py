@@ -54,7 +54,7 @@ def test_create_uploads_and_follows(tuned: Tuned) -> None:
     assert re.search(r"Uploaded file from sport2_prepared_train.jsonl: file-\w+", tuned.printed)
     assert re.search(r"Uploaded file from sport2_prepared_valid.jsonl: file-\w+", tuned.printed)
     for message in (
-        "Fine-tune enqueued. Queue number: 0",
+        "Fine-tune enqueued. Queue number: ",  # other tests may have left a job before it
         "Fine-tune started",
         "Completed epoch 1/4",
         "Completed epoch 4/4",

@@ -7,41 +7,44 @@ BERT and RoBERTa add nothing to the attention scores. MPNet adds a bias for each
 every layer and for every text, so it is computed once, for the longest sequence, and cut to size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
-Activation = Callable[[torch.Tensor], torch.Tensor]
+from luthier.modeling.frozen_linear import Map, frozen_linear
+
+_SHORT = 256  # tokens; up to here attention at once was 2 to 8 % quicker on a CPU in bfloat16, and no less exact
 
 
 @dataclass(frozen=True)
 class _Layer:
     """One layer: attention, then a feed-forward net, each added to its input and normalised."""
 
-    qkv_weight: torch.Tensor  # (3·D, D): queries, keys and values of all heads in one product
-    qkv_bias: torch.Tensor  # (3·D,)
-    out: nn.Linear
+    qkv: Map  # D → 3·D: queries, keys and values of all heads in one product
+    out: Map
     attention_norm: nn.Module
-    up: nn.Linear
-    activation: Activation
-    down: nn.Linear
+    up: Map
+    activation: Map
+    down: Map
     output_norm: nn.Module
 
     @classmethod
     def of(cls, layer: Any, projections: Sequence[nn.Linear], out: nn.Linear, attention_norm: nn.Module) -> "_Layer":
         return cls(
-            qkv_weight=torch.cat([projection.weight for projection in projections]),
-            qkv_bias=torch.cat([projection.bias for projection in projections]),
-            out=out,
+            qkv=frozen_linear(
+                torch.cat([projection.weight for projection in projections]),
+                torch.cat([projection.bias for projection in projections]),
+            ),
+            out=frozen_linear(out.weight, out.bias),
             attention_norm=attention_norm,
-            up=layer.intermediate.dense,
+            up=frozen_linear(layer.intermediate.dense.weight, layer.intermediate.dense.bias),
             activation=layer.intermediate.intermediate_act_fn,
-            down=layer.output.dense,
+            down=frozen_linear(layer.output.dense.weight, layer.output.dense.bias),
             output_norm=layer.output.LayerNorm,
         )
 
@@ -68,6 +71,7 @@ class PackedEncoder:
         self._bias: torch.Tensor | None = None  # (1, H, max_tokens, max_tokens)
         if mpnet:
             self._bias = model.encoder.compute_position_bias(torch.empty(1, max_tokens, 0, device=model.device))
+        self._short = _SHORT if model.device.type == "cpu" and model.dtype == torch.bfloat16 else 0
         self._layers = [_mpnet_layer(layer) if mpnet else _bert_layer(layer) for layer in model.encoder.layer]
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -82,8 +86,7 @@ class PackedEncoder:
         x = self._norm(x)
         runs = [(length, len(list(group))) for length, group in groupby(lengths)]
         for layer in self._layers:
-            qkv = linear(x, layer.qkv_weight, layer.qkv_bias)  # (T, 3·D)
-            x = layer.attention_norm(x + layer.out(self._attend(qkv, runs)))
+            x = layer.attention_norm(x + layer.out(self._attend(layer.qkv(x), runs)))
             x = layer.output_norm(x + layer.down(layer.activation(layer.up(x))))
         return x
 
@@ -102,12 +105,37 @@ class PackedEncoder:
         start = 0
         for length, number in runs:
             end = start + length * number
-            heads = qkv[start:end].view(number, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)  # (3, n, H, L, d)
+            query, key, value = qkv[start:end].view(number, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
             bias = None if self._bias is None else self._bias[:, :, :length, :length]
-            seen = scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=bias)  # (n, H, L, d)
+            if length <= self._short:
+                seen = _attend_at_once(query, key, value, bias)  # (n, H, L, d)
+            else:
+                seen = scaled_dot_product_attention(query, key, value, attn_mask=bias)
             output[start:end] = seen.transpose(1, 2).reshape(-1, width)
             start = end
         return output
+
+
+def _attend_at_once(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """softmax(Q Kᵀ / √d + bias) V with all scores in memory, which for short sequences is quicker than in blocks.
+
+    Args:
+        query, key, value: (n, H, L, d).
+        bias: (1, H, L, L).
+
+    Returns:
+        (n, H, L, d).
+    """
+    number, heads, length, width = query.shape
+    query, key, value = (x.reshape(number * heads, length, width) for x in (query, key, value))
+    if bias is None:
+        scores = torch.bmm(query * width**-0.5, key.transpose(1, 2))  # (n·H, L, L)
+    else:
+        added = bias.expand(number, heads, length, length).reshape(-1, length, length)
+        scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=width**-0.5)
+    return torch.bmm(scores.softmax(-1), value).view(number, heads, length, width)
 
 
 def _bert_layer(layer: Any) -> _Layer:

@@ -1,7 +1,13 @@
 """Protocols and aliases that several floors share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Embed = Callable[[Sequence[str]], Floats]  # texts → (N, D), in their order, each of length 1
 
 
 class Tokenizer(Protocol):

@@ -22,7 +22,7 @@ METADATA = b"luthier"  # of a schema: JSON, what made the embeddings
 _BLOCK_BYTES = 8 << 20  # of a CSV that are in memory at once; no row may be longer
 _BLOCK_ROWS = 4096  # of the other kinds
 _WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # 007 is a name
 
 
 @dataclass(frozen=True)

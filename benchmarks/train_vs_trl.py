@@ -17,7 +17,6 @@ made once in `--trl-env` unless `--trl-python` names an interpreter that has it.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,8 @@ import time
 import venv
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 TRL_PACKAGES = ("torch==2.13.0", "trl", "peft")
 MAX_TOKENS = 1024
@@ -314,18 +315,6 @@ def report(plan: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
         )
     print()
     print(json.dumps({"benchmark": "train_vs_trl", "machine": machine(), "plan": plan, "results": results}))
-
-
-def machine() -> str:
-    import torch
-
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        name = next((x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x), name)
-    able = [key for key in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if torch.cpu.get_capabilities().get(key)]
-    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{name}, {os.cpu_count()} cores, {', '.join(able)}; {versions}"
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Every side embeds the same texts with the same weights in a process of its own, one after the other: Luthier's engine
 in-process and its server over HTTP, sentence-transformers in float32 (its default) and in bfloat16, infinity (torch)
-over HTTP. Servers are asked by 32 callers at once. Texts longer than the weights read are left out. The least cosine is that to sentence-transformers in float32.
+over HTTP. Servers are asked by 32 callers at once. Texts longer than the weights read are left out. The least cosine
+is that to sentence-transformers in float32.
 
     python benchmarks/embedding_throughput.py [--model text-embedding-3-small …] [--texts FILE.csv --column Text]
 

@@ -47,6 +47,16 @@ class Settings(BaseSettings):
         gt=0,
         description="Embeddings that are shorter get zeros at their end up to so many numbers, such as 1536.",
     )
+    embedding_cache: bool = Field(
+        default=False,
+        description="Keep the embeddings that the server makes, so that a text asked for again costs nothing. Commands "
+        "that embed by themselves always do, unless told --no-cache.",
+    )
+    embedding_cache_size: int = Field(
+        default=1_000_000,
+        gt=0,
+        description="Embeddings that are kept at most; the oldest go first. One of 768 numbers takes 3 KB.",
+    )
     kv_cache_tokens: int = Field(default=65536, gt=0, description="Tokens whose keys and values are kept in memory.")
     batch_concurrency: int = Field(default=8, gt=0, description="Requests of batches that are answered at once.")
     train_tokens: int = Field(default=2048, gt=0, description="Tokens of one micro-batch of training; bounds memory.")

@@ -1,19 +1,17 @@
 """What the commands on embeddings share: the file they read, the texts they embed, and who embeds them."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from luthier.cli.remote_embedder import RemoteEmbedder
+    from luthier.services.embedder import Embedder
     from luthier.toolkit.frame import Frame
-    from luthier.types import Embed, Floats
 
 DEFAULT_MODEL = "text-embedding-ada-002"
-_BATCH = 256  # texts of one request to a server
 
 File = Annotated[
     Path,
@@ -65,82 +63,48 @@ def load_frame(
         DataError: the file does not fit, or a row has no text.
         LuthierError: the embeddings cannot be made.
     """
-    from luthier.errors import DataError
     from luthier.toolkit.frame import Frame, read_frame, read_rows, texts_of
 
     if text is None:
         return read_frame(file, column)
     rows = read_rows(file)
     texts = texts_of(rows, text)
-    if (blank := next((at for at, one in enumerate(texts) if not one.strip()), None)) is not None:
-        raise DataError(f"Row {blank + 1} of {file.name} gives no text by {text!r}. Leave the row out.")
     with embedder(model, url) as embed:
-        return Frame(rows, embed(texts), model)
+        return Frame(rows, embed(texts), model, text)
 
 
-@contextmanager
-def embedder(model: str = DEFAULT_MODEL, url: str | None = None) -> "Iterator[Embed]":
-    """What makes embeddings of texts as long as the block runs: this process, or a server.
+def embedder(
+    model: str = DEFAULT_MODEL,
+    url: str | None = None,
+    *,
+    api_key: str | None = None,
+    long_texts: str = "average",
+    limit: int | None = None,
+    cached: bool = True,
+) -> "Embedder | RemoteEmbedder":
+    """What makes embeddings of texts: this process, or a server. A context manager whose value is called with texts.
 
     Args:
         model: a name that the catalogue, or the server, knows.
         url: of a server that speaks the OpenAI API; None for this process.
+        api_key: for the server; by default OPENAI_API_KEY.
+        long_texts: `refuse`, `truncate` or `average` those of more tokens than the model reads at once.
+        limit: tokens that a server's model reads at once; of weights here it is known.
+        cached: texts that were embedded before cost nothing.
 
     Raises:
-        LuthierError: there is no such model, its weights cannot be had, or the server refuses.
+        LuthierError: there is no such model, its weights cannot be had, or the URL is none.
     """
-    if url is None:
-        with _own_engine(model) as embed:
-            yield embed
-    else:
-        with _server(model, url) as embed:
-            yield embed
-
-
-@contextmanager
-def _own_engine(model: str) -> "Iterator[Embed]":
-    from luthier.catalogue.entry import Kind
     from luthier.config import load_settings
-    from luthier.domain.embedding import manners_of
-    from luthier.embedding.batcher import EmbeddingEngine
     from luthier.errors import InvalidRequestError
-    from luthier.modeling.bases import BaseStore
-    from luthier.modeling.encoder_card import EncoderCard
+    from luthier.services.embedder import Embedder, LongTexts
 
     settings = load_settings()
-    base = BaseStore(settings).ensure(model)
-    if base.kind is not Kind.EMBEDDING:
-        raise InvalidRequestError(
-            f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "
-            f"'{DEFAULT_MODEL}'."
-        )
-    prompt = EncoderCard.read(base.path).prompt(manners_of(model).side)
-    engine = EmbeddingEngine(settings)
-    engine.start()
+    if url is not None:
+        from luthier.cli.remote_embedder import RemoteEmbedder
 
-    def embed(texts: Sequence[str]) -> "Floats":
-        return engine.submit(base.path, texts, prompt=prompt).result()
-
-    try:
-        yield embed
-    finally:
-        engine.stop()
-
-
-@contextmanager
-def _server(model: str, url: str) -> "Iterator[Embed]":
-    import numpy as np
-
-    from luthier.cli.client import Client, base_url
-
-    with Client(base_url(url), os.environ.get("OPENAI_API_KEY", "")) as client:
-
-        def embed(texts: Sequence[str]) -> "Floats":
-            vectors = []
-            for at in range(0, len(texts), _BATCH):
-                answer = client.post("embeddings", body={"model": model, "input": list(texts[at : at + _BATCH])})
-                data = sorted(answer["data"], key=lambda item: item["index"])
-                vectors += [item["embedding"] for item in data]
-            return np.array(vectors, dtype=np.float32)
-
-        yield embed
+        key = api_key or os.environ.get("OPENAI_API_KEY", "")
+        return RemoteEmbedder(settings, model, url, key, long_texts=LongTexts(long_texts), limit=limit, cached=cached)
+    if limit is not None or api_key is not None:
+        raise InvalidRequestError("--limit and --api-key are for a server: name it with --url, or leave them out.")
+    return Embedder(settings, model, long_texts=LongTexts(long_texts), cached=cached)

@@ -66,10 +66,16 @@ class PieceReader:
             prompt: put before each text; pieces of a split text have it each.
         """
         prompt_tokens = self._prompt_tokens(prompt)
+        encodings = self._tokenizer.encode_batch(self._inputs(texts, prompt))
+        return [self._pieces(encoding, prompt_tokens, overlong) for encoding in encodings]
+
+    def count(self, texts: Sequence[str], prompt: str = "") -> list[int]:
+        """Tokens of each text with its prompt and the special tokens, however many the encoder reads at once."""
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(self._inputs(texts, prompt))]
+
+    def _inputs(self, texts: Sequence[str], prompt: str) -> list[str]:
         inputs = [prompt + text for text in texts]
-        if self._card.lowercase:
-            inputs = [text.lower() for text in inputs]
-        return [self._pieces(encoding, prompt_tokens, overlong) for encoding in self._tokenizer.encode_batch(inputs)]
+        return [text.lower() for text in inputs] if self._card.lowercase else inputs
 
     def _pieces(self, encoding: Encoding, prompt_tokens: int, overlong: Overlong) -> list[Piece]:
         ids = encoding.ids

@@ -16,6 +16,7 @@ from luthier.services.batches import BatchService
 from luthier.services.chat import ChatService
 from luthier.services.completions import CompletionService
 from luthier.services.deployments import DeploymentService
+from luthier.services.embedding_cache import EmbeddingCache
 from luthier.services.embeddings import EmbeddingService
 from luthier.services.file_import import FileImport
 from luthier.services.files import FileService
@@ -29,6 +30,7 @@ from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
 from luthier.storage.deployments import DeploymentStore
+from luthier.storage.embeddings import EmbeddingStore
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.keys import KeyStore
@@ -80,7 +82,10 @@ def open_services(settings: Settings) -> Iterator[Services]:
         deployments.start()
         opened.callback(deployments.close)
         completions, chat = CompletionService(models, engine), ChatService(models, engine)
-        embeddings = EmbeddingService(settings, models, bases, encoders)
+        cache = None
+        if settings.embedding_cache:
+            cache = EmbeddingCache(EmbeddingStore(database, settings.embedding_cache_size))
+        embeddings = EmbeddingService(settings, models, bases, encoders, cache)
         batches, endpoints = BatchStore(database), batch_endpoints(completions, chat, embeddings)
         runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
         runner.start()

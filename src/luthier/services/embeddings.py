@@ -14,8 +14,9 @@ from luthier.domain.embedding import Manners, manners_of
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.embedding.cl100k import Cl100k
 from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
-from luthier.modeling.bases import BaseStore
+from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.encoder_card import EncoderCard
+from luthier.services.embedding_cache import EmbeddingCache, look
 from luthier.services.limits import usage_reporter
 from luthier.services.models import ModelService
 
@@ -59,7 +60,7 @@ class EmbeddingResult:
 class _Prepared:
     """A request that can be given to the engine."""
 
-    folder: Path
+    base: LocalBase
     texts: list[str]
     prompt: str
     prompt_tokens: int
@@ -73,13 +74,22 @@ class EmbeddingService:
         models: finds the weights.
         bases: has the vocabulary.
         engine: runs; started and stopped by its owner.
+        cache: of embeddings that were made before; None to make all anew.
     """
 
-    def __init__(self, settings: Settings, models: ModelService, bases: BaseStore, engine: EmbeddingEngine) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: ModelService,
+        bases: BaseStore,
+        engine: EmbeddingEngine,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
         self._width = settings.embedding_width
         self._models = models
         self._bases = bases
         self._engine = engine
+        self._cache = cache
 
     async def create(self, request: EmbeddingRequest) -> EmbeddingResult:
         """Embed the inputs of a request. When the waiting task is cancelled, so is the work.
@@ -91,14 +101,25 @@ class EmbeddingService:
             UnavailableError: the weights cannot be had now, or the server is stopping.
         """
         prepared = await asyncio.to_thread(self._prepare, request)
-        future = self._engine.submit(prepared.folder, prepared.texts, prompt=prepared.prompt)
         try:
-            vectors = await asyncio.wrap_future(future)
+            vectors = await self._embed(prepared)
         except WeightsError as error:
             raise _unavailable(request.model, error) from error
         usage_reporter()(prepared.prompt_tokens)
         shaped = await asyncio.to_thread(_shape, vectors, request.dimensions, self._width)
         return EmbeddingResult(request.model, shaped, prepared.prompt_tokens)
+
+    async def _embed(self, prepared: _Prepared) -> Vectors:
+        """The engine's embeddings, or those that it made before."""
+        base, texts, prompt = prepared.base, prepared.texts, prepared.prompt
+        if self._cache is None:
+            return await asyncio.wrap_future(self._engine.submit(base.path, texts, prompt=prompt))
+        lookup = await asyncio.to_thread(look, self._cache, base, texts, prompt)
+        made = None
+        if lookup.missing:
+            missing = [texts[at] for at in lookup.places]
+            made = await asyncio.wrap_future(self._engine.submit(base.path, missing, prompt=prompt))
+        return await asyncio.to_thread(self._cache.complete, lookup, made)
 
     def _prepare(self, request: EmbeddingRequest) -> _Prepared:
         _check_inputs(request.inputs)
@@ -112,7 +133,7 @@ class EmbeddingService:
         manners = manners_of(self._models.behind(request.model))
         read = partial(_read, model=request.model, manners=manners, vocabulary=vocabulary)
         texts, counts = zip(*(read(at, item) for at, item in enumerate(request.inputs)), strict=True)
-        return _Prepared(base.path, list(texts), card.prompt(manners.side), sum(counts))
+        return _Prepared(base, list(texts), card.prompt(manners.side), sum(counts))
 
     def _check_dimensions(self, request: EmbeddingRequest, card: EncoderCard) -> None:
         most = max(card.dimensions, self._width or 0)

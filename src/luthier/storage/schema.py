@@ -8,6 +8,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -177,5 +178,26 @@ api_keys = Table(
     Column("revoked_at", BigInteger),
     Column("requests_per_minute", BigInteger),
     Column("tokens_per_minute", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+embedding_models = Table(
+    "embedding_models",
+    metadata,
+    _position(),
+    Column("model", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    UniqueConstraint("model", "revision"),
+    sqlite_autoincrement=True,
+)
+
+cached_embeddings = Table(
+    "cached_embeddings",
+    metadata,
+    _position(),
+    Column("model", Integer, ForeignKey("embedding_models.position", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    UniqueConstraint("model", "digest"),
     sqlite_autoincrement=True,
 )

@@ -27,11 +27,13 @@ class Frame:
         rows: (N) rows with a RangeIndex, without the column of the vectors.
         vectors: (N, D).
         model: name of the model that made the vectors, None where the file does not say.
+        text: template of the texts that were embedded, as of `texts_of`; None where the file does not say.
     """
 
     rows: pd.DataFrame
     vectors: Floats
     model: str | None = None
+    text: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,7 +87,7 @@ def read_frame(path: Path, column: str | None = None) -> Frame:
         raise DataError(f"{path.name} has no column '{name}'. {_there_are(arrow.column_names)}")
     vectors = _vectors(arrow[name], f"column '{name}' of {path.name}")
     told = json.loads((arrow.schema.metadata or {}).get(METADATA, b"{}"))
-    return Frame(to_rows(arrow.drop_columns([name])), vectors, told.get("model"))
+    return Frame(to_rows(arrow.drop_columns([name])), vectors, told.get("model"), told.get("text"))
 
 
 def read_rows(path: Path) -> pd.DataFrame:

@@ -1,0 +1,172 @@
+"""Embeddings made in this process, for commands that need no server. Nothing is loaded before it is needed."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from luthier.catalogue.entry import Kind
+from luthier.config import Settings
+from luthier.domain.embedding import manners_of
+from luthier.errors import DataError, InvalidRequestError
+from luthier.modeling.bases import BaseStore
+from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.pieces import Overlong, PieceReader
+from luthier.services.embedding_cache import EmbeddingCache, look, revision
+from luthier.storage.db import Database
+from luthier.storage.embeddings import EmbeddingStore
+from luthier.types import Floats
+
+if TYPE_CHECKING:
+    from luthier.embedding.batcher import EmbeddingEngine
+
+
+_TINY = np.finfo(np.float32).tiny
+
+
+class LongTexts(StrEnum):
+    """What happens to a text of more tokens than the model reads at once."""
+
+    REFUSE = "refuse"
+    TRUNCATE = "truncate"  # only its beginning counts
+    AVERAGE = "average"  # it is cut into pieces, whose embeddings are averaged by their tokens
+
+
+class Embedder:
+    """Embeds with weights on this machine, pulled when they are not here yet. Use it as a context manager.
+
+    Texts that were embedded before come out of the cache: while all do, no weights are loaded.
+
+    Args:
+        model: a name that the catalogue knows.
+        cached: look into the cache and keep what is made.
+
+    Raises:
+        NotFoundError: nobody knows the name.
+        InvalidRequestError: its weights make no embeddings.
+        WeightsError: they cannot be had.
+    """
+
+    def __init__(
+        self, settings: Settings, model: str, *, long_texts: LongTexts = LongTexts.AVERAGE, cached: bool = True
+    ) -> None:
+        self._settings = settings
+        self._base = BaseStore(settings).ensure(model)
+        if self._base.kind is not Kind.EMBEDDING:
+            raise InvalidRequestError(
+                f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "
+                "'text-embedding-ada-002'."
+            )
+        self._manners = manners_of(model)
+        self._card = EncoderCard.read(self._base.path)
+        self._prompt = self._card.prompt(self._manners.side)
+        self._long_texts = long_texts
+        self._overlong = Overlong.CUT if long_texts is LongTexts.TRUNCATE else Overlong.SPLIT
+        self._opened = ExitStack()
+        self._cached = cached
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    @property
+    def revision(self) -> str:
+        """What tells this state of the weights from another."""
+        return f"{self._base.key} {revision(self._base)}"
+
+    @property
+    def max_tokens(self) -> int:
+        """That the weights read at once, special ones included."""
+        return self._card.max_tokens
+
+    def __call__(self, texts: Sequence[str]) -> Floats:
+        """The embeddings of texts, (N, D).
+
+        Raises:
+            DataError: a text is empty, or too long and long ones are to be refused.
+        """
+        self.check(texts)
+        if self._manners.joins_lines:
+            texts = [text.replace("\n", " ") for text in texts]
+        if self._cache is None:
+            return of_length_1(self._make(texts))
+        lookup = look(self._cache, self._base, texts, self._prompt, self._overlong)
+        missing = [texts[at] for at in lookup.places]
+        return of_length_1(self._cache.complete(lookup, self._make(missing) if missing else None))
+
+    def check(self, texts: Sequence[str], first_row: int = 0) -> None:
+        """
+        Args:
+            first_row: row of the first text, from 0, for the message.
+
+        Raises:
+            DataError: as a call would.
+        """
+        refuse_blank(texts, first_row)
+        if self._long_texts is not LongTexts.REFUSE:
+            return
+        # Hardly any tokenizer makes more tokens than bytes: the others need no counting.
+        suspects = [at for at, text in enumerate(texts) if len((self._prompt + text).encode()) > self.max_tokens - 8]
+        for at, count in zip(suspects, self.count([texts[at] for at in suspects]), strict=True):
+            refuse_long(first_row + at, count, self.max_tokens)
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as the weights read it, special ones included."""
+        return self._reader.count(texts, self._prompt) if texts else []
+
+    @cached_property
+    def _reader(self) -> PieceReader:
+        return PieceReader(self._card)
+
+    @cached_property
+    def _cache(self) -> EmbeddingCache | None:
+        if not self._cached:
+            return None
+        database = Database.open(self._settings)
+        self._opened.callback(database.close)
+        return EmbeddingCache(EmbeddingStore(database, self._settings.embedding_cache_size))
+
+    @cached_property
+    def _engine(self) -> "EmbeddingEngine":
+        from luthier.embedding.batcher import EmbeddingEngine  # torch is slow to import
+
+        engine = EmbeddingEngine(self._settings)
+        engine.start()
+        self._opened.callback(engine.stop)
+        return engine
+
+    def _make(self, texts: Sequence[str]) -> Floats:
+        return self._engine.submit(self._base.path, texts, prompt=self._prompt, overlong=self._overlong).result()
+
+
+def of_length_1(vectors: Floats) -> Floats:
+    """Vectors, (N, D), brought to length 1; zeros stay."""
+    scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
+    return scaled
+
+
+def refuse_blank(texts: Sequence[str], first_row: int) -> None:
+    """
+    Raises:
+        DataError: a text has nothing in it but space.
+    """
+    for row, text in enumerate(texts, first_row + 1):
+        if not text.strip():
+            raise DataError(f"Row {row} gives no text to embed. Leave such rows out (luthier embed --drop-empty).")
+
+
+def refuse_long(row: int, count: int, limit: int) -> None:
+    """
+    Raises:
+        DataError: there are more tokens than are read at once.
+    """
+    if count > limit:
+        raise DataError(
+            f"Row {row + 1} has {count:,} tokens, and the model reads {limit:,} at once. Leave such rows out "
+            "(--max-tokens), or ask for --overlong truncate or --overlong average."
+        )

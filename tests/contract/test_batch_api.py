@@ -152,6 +152,31 @@ def test_cancelling(client: openai.OpenAI) -> None:
         client.batches.cancel(made.id)
 
 
+@pytest.mark.contract("POST /v1/batches/{batch_id}/resume", "", "honoured", how="Ours: OpenAI's API has no such path.")
+def test_resuming(client: openai.OpenAI) -> None:
+    made = create(client, *(line(f"r{n}", max_tokens=100) for n in range(200)))
+    deadline = time.monotonic() + 60
+    while not (counts := client.batches.retrieve(made.id).request_counts) or not counts.completed:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    client.batches.cancel(made.id)
+    cancelled = until_over(client, made)
+    assert cancelled.status == "cancelled"
+    answered = rows(client, cancelled.output_file_id)
+    assert 0 < len(answered) < 200
+    resumed = client.post(f"/batches/{made.id}/resume", cast_to=openai.types.Batch)
+    assert (resumed.status, resumed.cancelled_at, resumed.output_file_id) == ("in_progress", None, None)
+    done = until_over(client, made)
+    assert (done.status, done.output_file_id) == ("completed", cancelled.output_file_id)
+    answers = rows(client, done.output_file_id)
+    assert len(answers) == 200
+    assert answers.items() >= answered.items()
+    with pytest.raises(openai.BadRequestError, match="Cannot resume a batch with status 'completed'"):
+        client.post(f"/batches/{made.id}/resume", cast_to=openai.types.Batch)
+    with pytest.raises(openai.NotFoundError):
+        client.post("/batches/batch_none/resume", cast_to=openai.types.Batch)
+
+
 @pytest.mark.contract("POST /v1/batches", "output_expires_after", "refused", how="Files stay until they are deleted.")
 def test_what_a_batch_cannot_be(client: openai.OpenAI, server: Server) -> None:
     file_id = upload(client, line("a"))
@@ -178,6 +203,9 @@ def test_what_a_batch_cannot_be(client: openai.OpenAI, server: Server) -> None:
 @pytest.mark.contract("GET /openai/batches", ("", "after", "limit"), "honoured")
 @pytest.mark.contract("GET /openai/batches/{batch_id}", "", "honoured")
 @pytest.mark.contract("POST /openai/batches/{batch_id}/cancel", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/batches/{batch_id}/resume", "", "honoured", how="Ours: Azure's API has no such path."
+)
 def test_azures_form(server: Server, client: openai.OpenAI) -> None:
     host = server.url.removesuffix("/v1")
     with openai.AzureOpenAI(azure_endpoint=host, api_key="k", api_version="2025-04-01-preview") as azure:
@@ -194,3 +222,6 @@ def test_azures_form(server: Server, client: openai.OpenAI) -> None:
         assert rows(client, done.output_file_id).keys() == {"a"}
         with pytest.raises(openai.BadRequestError, match="Cannot cancel a batch with status 'completed'"):
             azure.batches.cancel(made.id)
+        version = {"params": {"api-version": "2025-04-01-preview"}}
+        over = server.http.post(f"{host}/openai/batches/{made.id}/resume", **version)
+        assert "Cannot resume a batch with status 'completed'" in over.json()["error"]["message"]

@@ -56,7 +56,7 @@ def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     ]
     content = "".join(json.dumps(line) + "\n" for line in lines).encode()
     file = FileService(settings, files, blobs).create("r.jsonl", "batch", [content])
-    made = BatchService(store, files, [_PATH], Nobody()).create(CreateBatch(file.id, _PATH, "24h"))
+    made = BatchService(settings, store, files, [_PATH], Nobody()).create(CreateBatch(file.id, _PATH, "24h"))
     begun = tmp_path / "begun"
     begun.touch()
     environment = {

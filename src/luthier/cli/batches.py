@@ -94,6 +94,18 @@ def cancel_batch(client: "Client", batch: BatchId) -> None:
     render.say(f"{batch} is {client.post('batches', batch, 'cancel')['status']}.")
 
 
+def resume_batch(
+    client: "Client",
+    batch: BatchId,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until it is over. Ctrl-C leaves it running.")] = False,
+) -> None:
+    """Let a batch that was cancelled or has expired go on. What it has answered stays."""
+    resumed = client.post("batches", batch, "resume")
+    render.say(f"{batch} is {resumed['status']}.")
+    if wait:
+        _watch(client, resumed)
+
+
 def batch_results(
     client: "Client",
     batch: BatchId,

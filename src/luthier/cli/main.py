@@ -88,6 +88,7 @@ batch_commands.command("create")(remote(batches.create_batch))
 batch_commands.command("get")(remote(batches.get_batch))
 batch_commands.command("list")(remote(batches.list_batches))
 batch_commands.command("cancel")(remote(batches.cancel_batch))
+batch_commands.command("resume")(remote(batches.resume_batch))
 batch_commands.command("results")(remote(batches.batch_results))
 app.add_typer(batch_commands, name="batches", rich_help_panel=_MODELS)
 

@@ -29,7 +29,8 @@ class BatchStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return not TRANSITIONS[self]
+        """It is over, unless somebody resumes it."""
+        return self in (self.COMPLETED, self.FAILED, self.EXPIRED, self.CANCELLED)
 
 
 TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
@@ -39,8 +40,8 @@ TRANSITIONS: dict[BatchStatus, frozenset[BatchStatus]] = {
     BatchStatus.CANCELLING: frozenset({BatchStatus.CANCELLED}),
     BatchStatus.COMPLETED: frozenset(),
     BatchStatus.FAILED: frozenset(),
-    BatchStatus.EXPIRED: frozenset(),
-    BatchStatus.CANCELLED: frozenset(),
+    BatchStatus.EXPIRED: frozenset({BatchStatus.IN_PROGRESS}),  # resumed
+    BatchStatus.CANCELLED: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.VALIDATING}),  # resumed
 }
 
 
@@ -74,10 +75,10 @@ class Batch:
         output_file, error_file: ids of the files of answers and of refusals, once it is over and they are not empty.
         total: requests in the file, once validated.
         completed: requests that were answered.
-        failed: requests that were refused or, after the window, never begun.
+        failed: requests that were refused or, once it has expired, never begun.
         input_tokens, output_tokens: of all answers so far.
         created_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at, cancelling_at, cancelled_at:
-            Unix seconds at which it came to that status.
+            Unix seconds at which it came to that status; of a batch that was resumed, since then.
     """
 
     id: str
@@ -116,5 +117,28 @@ class Batch:
             return replace(self, **changes)
         if status not in TRANSITIONS[self.status]:
             raise ConflictError(f"Batch {self.id} is {self.status} and cannot become {status}.")
-        changes[f"{status}_at"] = now
+        if status is not BatchStatus.VALIDATING:
+            changes[f"{status}_at"] = now
         return replace(self, **changes)
+
+    def resumed(self, now: int, *, failed: int) -> Self:
+        """This batch, cancelled or expired, back at work: a whole window long, and as if it had never been over.
+
+        Args:
+            now: Unix seconds.
+            failed: requests that were refused. Those that were never begun are no failures any more.
+
+        Raises:
+            ConflictError: it is neither cancelled nor expired.
+        """
+        return self.evolve(
+            now,
+            status=BatchStatus.IN_PROGRESS if self.total else BatchStatus.VALIDATING,
+            expires_at=now + WINDOW_SECONDS[self.completion_window],
+            failed=failed,
+            output_file=None,
+            error_file=None,
+            cancelling_at=None,
+            cancelled_at=None,
+            expired_at=None,
+        )

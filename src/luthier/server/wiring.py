@@ -99,7 +99,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             models=models,
             completions=completions,
             embeddings=embeddings,
-            batches=BatchService(batches, files, endpoints.keys(), runner),
+            batches=BatchService(settings, batches, files, endpoints.keys(), runner),
             deployments=deployments,
             imports=FileImport(settings, file_service),
             tokens=TokenService(models, bases),

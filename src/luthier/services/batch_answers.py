@@ -50,13 +50,13 @@ async def answer(batch_id: str, request: BatchRequest, endpoint: Endpoint) -> An
     )
 
 
-def expired(batch_id: str, request: BatchRequest) -> Answer:
+def expired(batch_id: str, request: BatchRequest) -> bytes:
     """The line of a request that was not begun in time."""
     error = {
         "code": "batch_expired",
         "message": "This request could not be executed before the completion window expired.",
     }
-    return Answer(_line(batch_id, request, None, error), ok=False)
+    return _line(batch_id, request, None, error)
 
 
 async def _ask(endpoint: Endpoint, request: BatchRequest, batch_id: str) -> tuple[int, dict[str, Any]]:

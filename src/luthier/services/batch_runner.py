@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from luthier.config import Settings
 from luthier.datasets.batch_file import BatchRequest, check_batch_file, read_requests
@@ -20,8 +19,8 @@ from luthier.domain.names import batch_file_id
 from luthier.domain.priority import BACKGROUND
 from luthier.errors import ConflictError
 from luthier.services.batch_answers import Answer, Endpoint, answer, expired
-from luthier.storage.answers import AnswerLog
-from luthier.storage.batches import BatchStore
+from luthier.storage.answers import AnswerLog, journal_of
+from luthier.storage.batches import FILE_KINDS, BatchStore
 from luthier.storage.blobs import Blobs
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ _TICK_SECONDS = 0.5  # between two looks at the clock and at the owner's wishes
 _IDLE_SECONDS = 60.0  # a batch that another process has made is found this late at most
 _RETRY_SECONDS = 5.0
 _STOP_SECONDS = 20.0
-_KINDS = ("output", "errors")
 
 
 class BatchRunner:
@@ -126,11 +124,8 @@ class BatchRunner:
         await asyncio.to_thread(self._finish, batch, end)  # goes on to its end even when the server stops meanwhile
 
     def _open_log(self, batch: Batch) -> AnswerLog:
-        output, errors = (self._blobs.growing(batch_file_id(batch.id, kind)) for kind in _KINDS)
-        return AnswerLog(self._journal(batch), output, errors)
-
-    def _journal(self, batch: Batch) -> Path:
-        return self._settings.batches_dir / f"{batch.id}.journal"
+        output, errors = (self._blobs.growing(batch_file_id(batch.id, kind)) for kind in FILE_KINDS)
+        return AnswerLog(journal_of(self._settings, batch.id), output, errors)
 
     def _validate(self, batch: Batch) -> Batch:
         """Look at the file, and let the batch run or fail."""
@@ -192,22 +187,25 @@ class BatchRunner:
                 self._batches.update(batch.id, status=BatchStatus.FINALIZING)
             except ConflictError:  # it has been cancelled at the last moment
                 end = BatchStatus.CANCELLED
+        n_expired = 0
         with self._open_log(batch) as log:
             if end is BatchStatus.EXPIRED:
                 path = self._blobs.path(batch.input_file)
                 for request in read_requests(path, self._settings.max_line_bytes, log.done):
-                    _keep(log, request, expired(batch.id, request))
+                    log.note(expired(batch.id, request))
+                    n_expired += 1
             log.sync()
-        files = {kind: file for kind in _KINDS if (file := self._file(batch, kind)) is not None}
+        files = {kind: file for kind in FILE_KINDS if (file := self._file(batch, kind)) is not None}
         self._batches.finish(
             batch.id,
             files.values(),
             status=end,
             output_file=files["output"].id if "output" in files else None,
             error_file=files["errors"].id if "errors" in files else None,
-            **_counts(log),
+            **_counts(log) | {"failed": log.failed + n_expired},
         )
-        self._journal(batch).unlink()
+        if end is BatchStatus.COMPLETED:  # the others may be resumed
+            journal_of(self._settings, batch.id).unlink()
 
     def _file(self, batch: Batch, kind: str) -> File | None:
         """The record of one of a batch's files. An empty one is removed."""

@@ -1,16 +1,18 @@
-"""Batches: making them, looking at them, stopping them. `services.batch_runner` answers their requests."""
+"""Batches: making, looking at, stopping and resuming them. `services.batch_runner` answers their requests."""
 
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from luthier.domain.batch import WINDOW_SECONDS, Batch
+from luthier.config import Settings
+from luthier.domain.batch import WINDOW_SECONDS, Batch, BatchStatus
 from luthier.domain.file import Purpose
 from luthier.domain.names import BATCH_PREFIX, new_id
 from luthier.domain.page import Page
 from luthier.errors import InvalidRequestError, NotFoundError
 from luthier.services.metadata import check_metadata
+from luthier.storage.answers import journal_of, refusals_in
 from luthier.storage.batches import BatchStore
 from luthier.storage.files import FileStore
 
@@ -38,7 +40,15 @@ class BatchService:
         endpoints: paths whose requests can be answered in a batch.
     """
 
-    def __init__(self, batches: BatchStore, files: FileStore, endpoints: Collection[str], runner: Runner) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        batches: BatchStore,
+        files: FileStore,
+        endpoints: Collection[str],
+        runner: Runner,
+    ) -> None:
+        self._settings = settings
         self._batches = batches
         self._files = files
         self._endpoints = endpoints
@@ -101,6 +111,28 @@ class BatchService:
             InvalidRequestError: it is over.
         """
         batch = self._batches.request_cancel(batch_id)
+        self._runner.wake()
+        return batch
+
+    def resume(self, batch_id: str) -> Batch:
+        """Let a batch that was cancelled or has expired go on: only requests without an answer are asked.
+
+        It gets a whole window again, and its files are back when it is over.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            InvalidRequestError: it is neither cancelled nor expired, or what it needs to go on is not there.
+        """
+        journal = journal_of(self._settings, batch_id)
+        batch = self._batches.get(batch_id)
+        if batch.status in (BatchStatus.CANCELLED, BatchStatus.EXPIRED) and not journal.is_file():
+            raise InvalidRequestError(
+                f"Batch {batch_id} cannot go on: the journal of its answers is not there. Batches that ended before "
+                "Luthier kept it have none. Make a batch of the requests that have no answer.",
+                param="batch_id",
+            )
+        failed = refusals_in(journal) if batch.status is BatchStatus.EXPIRED else batch.failed
+        batch = self._batches.resume(batch_id, failed=failed)
         self._runner.wake()
         return batch
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from luthier.config import Settings
+
 # line number, answered or refused, where its file then ended, tokens read, tokens generated
 _RECORD = struct.Struct("<I?QII")
 
@@ -65,9 +67,18 @@ class AnswerLog:
         self._journal.flush()
         self._count(line, ok, end, input_tokens, output_tokens)
 
+    def note(self, line: bytes) -> None:
+        """Write a refusal that is none for ever: it stands in the file, and the next log cuts it off as not done.
+
+        Args:
+            line: one line of JSON with its end of line.
+        """
+        self._files[False].write(line)
+
     def sync(self) -> None:
         """What was added survives a power cut too. From any thread."""
         for file in (*self._files.values(), self._journal):
+            file.flush()
             os.fsync(file.fileno())
 
     def _recover(self, journal: Path) -> None:
@@ -96,6 +107,16 @@ class AnswerLog:
     def _close_files(self) -> None:
         for file in self._files.values():
             file.close()
+
+
+def journal_of(settings: Settings, batch_id: str) -> Path:
+    """Where a batch's journal lies."""
+    return settings.batches_dir / f"{batch_id}.journal"
+
+
+def refusals_in(journal: Path) -> int:
+    """How many requests were refused, as a journal says that nobody writes now."""
+    return sum(not ok for _, ok, *_ in _records(journal))
 
 
 def _records(journal: Path) -> Iterator[tuple[int, bool, int, int, int]]:

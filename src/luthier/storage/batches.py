@@ -4,10 +4,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from luthier.domain.batch import Batch, BatchStatus
 from luthier.domain.file import File, FileStatus
+from luthier.domain.names import batch_file_id
 from luthier.domain.page import Page
 from luthier.errors import InvalidRequestError
 from luthier.storage.db import Database
@@ -19,6 +20,9 @@ BATCHES = Rows(batches, Batch, "batch", "batch_id")
 
 _OPEN = [status for status in BatchStatus if not status.is_final]
 _CANCELLABLE = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
+_RESUMABLE = (BatchStatus.CANCELLED, BatchStatus.EXPIRED)
+FILE_KINDS = ("output", "errors")
+"""The files that a batch makes: of answers, and of refusals."""
 
 
 class BatchStore:
@@ -32,10 +36,8 @@ class BatchStore:
         Raises:
             InvalidRequestError: its file has been deleted meanwhile.
         """
-        deleted = select(files.c.id).where(files.c.id == batch.input_file, files.c.status == FileStatus.DELETED)
         with self._db.write() as connection:
-            if connection.execute(deleted).first() is not None:
-                raise InvalidRequestError(f"{batch.input_file} has been deleted meanwhile.", param="input_file_id")
+            _check_input(connection, batch, "input_file_id")
             BATCHES.insert(connection, batch)
         return batch
 
@@ -95,6 +97,46 @@ class BatchStore:
             if batch.status not in _CANCELLABLE:
                 raise InvalidRequestError(f"Cannot cancel a batch with status '{batch.status}'.", param="batch_id")
             return _evolve(connection, batch_id, status=BatchStatus.CANCELLING)
+
+    def resume(self, batch_id: str, *, failed: int) -> Batch:
+        """Put a batch that was cancelled or has expired back to work. Its files are no files again until it is over.
+
+        Args:
+            failed: requests of it that were refused.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            InvalidRequestError: it is neither cancelled nor expired, or its requests have been deleted.
+        """
+        with self._db.write() as connection:
+            batch = BATCHES.get(connection, batch_id, for_update=True)
+            if batch.status is BatchStatus.CANCELLING:
+                raise InvalidRequestError(
+                    f"Batch {batch_id} is still being cancelled, which takes seconds. Resume it when it is cancelled.",
+                    param="batch_id",
+                )
+            if batch.status not in _RESUMABLE:
+                raise InvalidRequestError(
+                    f"Cannot resume a batch with status '{batch.status}': only batches that were cancelled or have "
+                    "expired can go on.",
+                    param="batch_id",
+                )
+            _check_input(connection, batch, "batch_id")
+            made = [batch_file_id(batch_id, kind) for kind in FILE_KINDS]
+            connection.execute(delete(files).where(files.c.id.in_(made)))  # deleted ones too: the ids come back
+            resumed = batch.resumed(int(time.time()), failed=failed)
+            BATCHES.replace(connection, batch_id, resumed)
+        return resumed
+
+
+def _check_input(connection: Connection, batch: Batch, param: str) -> None:
+    """
+    Raises:
+        InvalidRequestError: the batch's file of requests has been deleted.
+    """
+    deleted = select(files.c.id).where(files.c.id == batch.input_file, files.c.status == FileStatus.DELETED)
+    if connection.execute(deleted).first() is not None:
+        raise InvalidRequestError(f"{batch.input_file} has been deleted meanwhile.", param=param)
 
 
 def _evolve(connection: Connection, batch_id: str, **changes: Any) -> Batch:

@@ -122,6 +122,14 @@ def test_cancelling(routes, luthier) -> None:
     assert luthier("batches", "cancel", "batch_1").output == "batch_1 is cancelling.\n"
 
 
+def test_resuming(routes, luthier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches_module, "_LOOK_SECONDS", 0)
+    routes["POST batches/batch_1/resume"] = batch("in_progress")
+    assert luthier("batches", "resume", "batch_1").output == "batch_1 is in_progress.\n"
+    routes["GET batches/batch_1"] = batch()
+    assert "2 of 2" in luthier("batches", "resume", "batch_1", "--wait").output
+
+
 def test_results_are_fetched(server, routes, luthier, tmp_path: Path) -> None:
     server.files["file-1-output"] = b'{"custom_id": "a"}\n'
     routes["GET batches/batch_1"] = batch()

@@ -67,7 +67,7 @@ class House:
 
     @property
     def service(self) -> BatchService:
-        return BatchService(self.store, self.file_store, [PATH], self)
+        return BatchService(self.settings, self.store, self.file_store, [PATH], self)
 
     def wake(self) -> None:
         if self.runner is not None:
@@ -249,6 +249,140 @@ def test_what_is_not_done_in_time_expires(house: House) -> None:
     late = house.lines(done.error_file)
     assert late.keys() == {"b"}
     assert (late["b"]["response"], late["b"]["error"]["code"]) == (None, "batch_expired")
+
+
+def stuck_after(n: int, asked: list[str]) -> Endpoint:
+    """Answers that many requests, and never another."""
+
+    async def answer(body: dict[str, Any]) -> dict[str, Any]:
+        if len(asked) >= n:
+            await asyncio.sleep(1000)
+        asked.append(body["prompt"])
+        return await echo(body)
+
+    return answer
+
+
+def test_a_cancelled_batch_goes_on_with_what_has_no_answer(house: House) -> None:
+    asked: list[str] = []
+    house.start(stuck_after(4, asked))
+    made = house.create(*(line(f"r{n}") for n in range(20)))
+    house.until(made, lambda batch: batch.completed == 4)
+    house.service.cancel(made.id)
+    over = house.until(made)
+    assert (over.status, len(house.lines(over.output_file))) == (BatchStatus.CANCELLED, 4)
+    house.store.update(made.id, expires_at=over.created_at)  # the first window is over
+    house.stop()
+
+    resumed = house.service.resume(made.id)
+    assert (resumed.status, resumed.completed) == (BatchStatus.IN_PROGRESS, 4)
+    assert (resumed.cancelling_at, resumed.cancelled_at, resumed.output_file) == (None, None, None)
+    assert resumed.expires_at >= int(time.time()) + 86_390
+    with pytest.raises(NotFoundError):  # it grows again
+        house.files.get(over.output_file or "")
+    with pytest.raises(InvalidRequestError, match="in use by"):
+        house.files.delete(made.input_file)
+    house.start(stuck_after(1000, asked))
+    done = house.until(made)
+    assert (done.status, done.completed, done.failed, done.input_tokens) == (BatchStatus.COMPLETED, 20, 0, 40)
+    assert (done.output_file, done.cancelled_at) == (over.output_file, None)
+    assert house.lines(done.output_file).keys() == {f"r{n}" for n in range(20)}
+    assert sorted(asked) == sorted(f"r{n}" for n in range(20))
+    house.stop()
+    assert not list(house.settings.batches_dir.iterdir())
+
+
+def test_an_expired_batch_goes_on_and_refusals_stay(house: House) -> None:
+    late = True
+    asked: list[str] = []
+
+    async def picky(body: dict[str, Any]) -> dict[str, Any]:
+        if body["prompt"] in ("late 1", "late 2") and late:
+            await asyncio.sleep(1000)
+        asked.append(body["prompt"])
+        if body["prompt"] == "bad":
+            raise InvalidRequestError("Not this.")
+        return await echo(body)
+
+    house.start(picky)
+    made = house.create(*(line(name) for name in ("a", "bad", "late 1", "late 2")))
+    house.until(made, lambda batch: batch.completed + batch.failed == 2)
+    house.store.update(made.id, expires_at=int(time.time()) - 1)
+    over = house.until(made)
+    assert (over.status, over.completed, over.failed) == (BatchStatus.EXPIRED, 1, 3)
+    assert house.lines(over.error_file).keys() == {"bad", "late 1", "late 2"}
+
+    late = False
+    resumed = house.service.resume(made.id)
+    assert (resumed.status, resumed.completed, resumed.failed) == (BatchStatus.IN_PROGRESS, 1, 1)
+    assert resumed.expired_at is None
+    done = house.until(made)
+    assert (done.status, done.completed, done.failed) == (BatchStatus.COMPLETED, 3, 1)
+    assert house.lines(done.output_file).keys() == {"a", "late 1", "late 2"}
+    assert house.lines(done.error_file).keys() == {"bad"}
+    assert sorted(asked) == ["a", "bad", "late 1", "late 2"]
+
+
+def test_a_batch_that_expires_twice_counts_each_request_once(house: House) -> None:
+    house.start(stuck_after(1, []))
+    made = house.create(line("a"), line("b"), line("c"))
+    for _ in range(2):
+        house.until(made, lambda batch: batch.status is BatchStatus.IN_PROGRESS and batch.completed == 1)
+        house.store.update(made.id, expires_at=int(time.time()) - 1)
+        over = house.until(made)
+        assert (over.status, over.completed, over.failed) == (BatchStatus.EXPIRED, 1, 2)
+        assert len(house.lines(over.error_file)) == 2
+        house.service.resume(made.id)
+
+
+def test_a_batch_that_never_began_is_resumed_from_its_file(house: House) -> None:
+    made = house.create(line("a"))
+    house.service.cancel(made.id)
+    house.start()
+    house.until(made)
+    assert house.service.resume(made.id).status is BatchStatus.VALIDATING
+    assert house.until(made).status is BatchStatus.COMPLETED
+
+
+def test_answers_whose_file_was_deleted_are_made_again(house: House) -> None:
+    asked: list[str] = []
+    house.start(stuck_after(2, asked))
+    made = house.create(*(line(f"r{n}") for n in range(5)))
+    house.until(made, lambda batch: batch.completed == 2)
+    house.service.cancel(made.id)
+    house.files.delete(house.until(made).output_file or "")
+    house.stop()
+    house.service.resume(made.id)
+    house.start(stuck_after(1000, asked))
+    done = house.until(made)
+    assert (done.completed, len(asked)) == (5, 7)
+    assert len(house.lines(done.output_file)) == 5
+
+
+def test_what_cannot_be_resumed(house: House) -> None:
+    house.start(stuck_after(1, []))
+    made = house.create(line("a"), line("b"))
+    house.until(made, lambda batch: batch.completed == 1)
+    with pytest.raises(InvalidRequestError, match="Cannot resume a batch with status 'in_progress'"):
+        house.service.resume(made.id)
+    house.stop()
+    house.service.cancel(made.id)
+    with pytest.raises(InvalidRequestError, match="still being cancelled"):
+        house.service.resume(made.id)
+    house.start()
+    house.until(made)
+    house.stop()
+    journal = house.settings.batches_dir / f"{made.id}.journal"
+    kept = journal.read_bytes()
+    journal.unlink()
+    with pytest.raises(InvalidRequestError, match="the journal of its answers is not there"):
+        house.service.resume(made.id)
+    journal.write_bytes(kept)
+    house.files.delete(made.input_file)
+    with pytest.raises(InvalidRequestError, match="has been deleted meanwhile"):
+        house.service.resume(made.id)
+    with pytest.raises(NotFoundError):
+        house.service.resume("batch_none")
 
 
 def test_a_runner_that_stops_is_gone_on_with(house: House) -> None:

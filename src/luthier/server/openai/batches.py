@@ -40,3 +40,9 @@ def retrieve_batch(batch_id: str, services: ServicesOf) -> BatchObject:
 def cancel_batch(batch_id: str, services: ServicesOf) -> BatchObject:
     """Stop a batch within seconds. What it has answered stays, in its output file."""
     return BatchObject.of(services.batches.cancel(batch_id))
+
+
+@router.post("/{batch_id}/resume")
+def resume_batch(batch_id: str, services: ServicesOf) -> BatchObject:
+    """Let a batch that was cancelled or has expired go on with the requests that have no answer. Ours."""
+    return BatchObject.of(services.batches.resume(batch_id))

@@ -1,4 +1,4 @@
-"""Whatever happens to a job, in whatever order, both dialects of the API say the same of it."""
+"""Whatever happens to a job, in whatever order, both dialects of the API say the same of it, and Azure's too."""
 
 import time
 from collections.abc import Iterator
@@ -38,6 +38,8 @@ HYPERPARAMETERS = st.fixed_dictionaries(
     },
 ).map(lambda given: {**given.pop("adapter", {}), **given})
 FIELDS = st.fixed_dictionaries({}, optional={"suffix": st.sampled_from(["mine", "a b"]), "seed": st.integers(0, 9)})
+AZURE_STATUS = {"queued": "notRunning", "paused": "notRunning", "cancelled": "canceled"}
+ALIKE_AT_AZURE = ("id", "created_at", "updated_at", "model", "fine_tuned_model", "hyperparams", "organization_id")
 METRICS = st.dictionaries(st.sampled_from(["step", "train_loss", "epoch"]), st.integers(0, 9), min_size=1)
 
 
@@ -60,6 +62,7 @@ class LivesOfJobs(RuleBasedStateMachine):
     def __init__(self, server: Server, store: JobStore) -> None:
         super().__init__()
         self.server, self.store = server, store
+        self.azure = server.url.removesuffix("/v1") + "/openai"
         self.alive: list[str] = []
         self.files = [self._upload(name, start) for start, name in enumerate(("train.jsonl", "valid.jsonl"))]
 
@@ -163,8 +166,13 @@ class LivesOfJobs(RuleBasedStateMachine):
         legacy = self.server.call("GET", "fine-tunes").json()["data"]
         today = self.server.call("GET", "fine_tuning/jobs?limit=100").json()["data"]
         assert [job["id"] for job in legacy] == [job["id"] for job in reversed(today)] == self.alive
-        for listed, listed_today in zip(legacy, reversed(today), strict=True):
+        azure = self.server.call("GET", f"{self.azure}/fine-tunes?api-version=2023-05-15").json()["data"]
+        for listed, listed_today, listed_azure in zip(legacy, reversed(today), azure, strict=True):
             same_job(listed, listed_today)
+            assert listed_azure["status"] == AZURE_STATUS.get(listed_today["status"], listed_today["status"])
+            assert {name: listed_azure[name] for name in ALIKE_AT_AZURE} == {
+                name: listed[name] for name in ALIKE_AT_AZURE
+            }
         for job in self.alive[-2:]:
             one = self.server.call("GET", f"fine-tunes/{job}").json()
             events = one.pop("events")

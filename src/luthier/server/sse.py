@@ -16,7 +16,7 @@ logger = logging.getLogger("luthier.server")
 
 MAY_STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {}},
         "description": "Whole, or with `stream` as server-sent events.",
     }
 }

@@ -92,6 +92,16 @@ class Settings(BaseSettings):
         description="Scopes of tokens and what they stand for here, such as `Models.Use=infer,Models.Tune=train`. Our "
         "own names (read, infer, train, admin) need no entry.",
     )
+    oidc_requests_per_minute: int | None = Field(
+        default=None,
+        gt=0,
+        description="Requests a minute of each subject (`sub`) of such tokens; by default any number.",
+    )
+    oidc_tokens_per_minute: int | None = Field(
+        default=None,
+        gt=0,
+        description="Tokens a minute, read and generated, of each subject of such tokens; by default any number.",
+    )
     pip_index_url: str | None = Field(default=None, description="Index that pulls ask; by default pip's own settings.")
 
     @property

@@ -38,28 +38,52 @@ class TokenVerifier:
         keys: the issuer's public keys.
         scopes_claim: the claim with the scopes, a list or a text with spaces between them.
         scopes: a scope of the token → ours. A scope that has our name needs no entry.
+        requests_per_minute, tokens_per_minute: limits of each subject, None without.
     """
 
-    def __init__(self, issuer: str, audience: str, keys: "KeySet", scopes_claim: str, scopes: dict[str, Scope]) -> None:
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        keys: "KeySet",
+        scopes_claim: str,
+        scopes: dict[str, Scope],
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+    ) -> None:
         self._issuer = issuer
         self._audience = audience
         self._keys = keys
         self._claim = scopes_claim
         self._scopes = {scope.value: scope for scope in Scope} | scopes
+        self._limits = (requests_per_minute, tokens_per_minute)
 
     @classmethod
     def of(cls, settings: Settings) -> "TokenVerifier | None":
         """As the settings have it; None where they name no issuer.
 
         Raises:
-            ConfigError: issuer, audience and URL are not all there, or the URL is not safe to ask.
+            ConfigError: issuer, audience and URL are not all there, the URL is not safe to ask, or there are limits
+                for tokens of an issuer that is not named.
         """
         given = {
             "LUTHIER_OIDC_ISSUER": settings.oidc_issuer,
             "LUTHIER_OIDC_AUDIENCE": settings.oidc_audience,
             "LUTHIER_OIDC_JWKS_URL": settings.oidc_jwks_url,
         }
+        limits = {
+            "requests_per_minute": settings.oidc_requests_per_minute,
+            "tokens_per_minute": settings.oidc_tokens_per_minute,
+        }
         if not any(given.values()):
+            for name, value in limits.items():
+                if value is not None:
+                    raise ConfigError(
+                        f"LUTHIER_OIDC_{name.upper()} is for tokens of an issuer, and none is named. Set "
+                        f"{', '.join(given)}; or give keys their limits: luthier keys create NAME --"
+                        f"{name.replace('_', '-')} {value}."
+                    )
             return None
         if missing := [name for name, value in given.items() if not value]:
             raise ConfigError(f"Tokens of an issuer need all of {', '.join(given)}. Set {' and '.join(missing)} too.")
@@ -69,7 +93,8 @@ class TokenVerifier:
             raise ConfigError(
                 f"LUTHIER_OIDC_JWKS_URL must be an https URL, not {url}: whoever answers it makes tokens."
             )
-        return cls(issuer, audience, KeySet(url), settings.oidc_scopes_claim, _scopes(settings.oidc_scopes))
+        scopes = _scopes(settings.oidc_scopes)
+        return cls(issuer, audience, KeySet(url), settings.oidc_scopes_claim, scopes, **limits)
 
     def identify(self, token: str) -> Principal:
         """Who comes with this token.
@@ -95,7 +120,7 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise AuthenticationError(f"The bearer token is not valid here: {error}.", code=INVALID_TOKEN) from None
         subject = str(claims["sub"])
-        return Principal(f"oidc:{subject}", subject, self._granted(claims.get(self._claim)))
+        return Principal(f"oidc:{subject}", subject, self._granted(claims.get(self._claim)), *self._limits)
 
     def _granted(self, value: Any) -> frozenset[Scope]:
         names = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()

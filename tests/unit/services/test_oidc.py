@@ -13,6 +13,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from luthier.domain.key import Scope
 from luthier.errors import AuthenticationError, ConfigError, UnavailableError
+from luthier.services.limits import Limiter, LimitReachedError
 from luthier.services.oidc import KeySet, TokenVerifier
 
 ISSUER = "https://login.example.com/tenant"
@@ -198,6 +199,23 @@ def test_an_issuer_that_is_away(verifier, issuer, clock, rsa_keys):
     assert verifier.identify(token(rsa_keys[0])).name == "ann"
 
 
+def test_each_subject_has_the_limits_of_the_settings(issuer, clock, rsa_keys):
+    verifier = TokenVerifier(
+        ISSUER, AUDIENCE, KeySet(issuer.url, clock=clock), "scp", {}, requests_per_minute=1, tokens_per_minute=50
+    )
+    ann, bob = (verifier.identify(token(rsa_keys[0], sub=name)) for name in ("ann", "bob"))
+    assert (ann.requests_per_minute, ann.tokens_per_minute) == (1, 50)
+    limiter = Limiter(clock)
+    limiter.of(ann).admit()
+    limiter.of(bob).admit()  # by a bucket of their own
+    with pytest.raises(LimitReachedError, match="key 'ann' on requests per min"):
+        limiter.of(verifier.identify(token(rsa_keys[0], exp=int(time.time()) + 900))).admit()  # by a new token
+
+
+def test_without_limits_a_subject_has_none(verifier, rsa_keys):
+    assert Limiter().of(verifier.identify(token(rsa_keys[0]))) is None
+
+
 def _settings(settings, **changes):
     given = {
         "oidc_issuer": ISSUER,
@@ -217,6 +235,11 @@ def test_settings(settings):
         TokenVerifier.of(_settings(settings, oidc_audience=None))
     with pytest.raises(ConfigError, match="must be an https URL"):
         TokenVerifier.of(_settings(settings, oidc_jwks_url="http://login.example.com/keys"))
+    with pytest.raises(ConfigError, match="LUTHIER_OIDC_TOKENS_PER_MINUTE is for tokens of an issuer, and none is"):
+        TokenVerifier.of(settings.model_copy(update={"oidc_tokens_per_minute": 5}))
+    limited = TokenVerifier.of(_settings(settings, oidc_requests_per_minute=5, oidc_tokens_per_minute=6))
+    assert limited is not None
+    assert limited._limits == (5, 6)
     for pair in ("Models.Tune=tune", "train", "=train"):
         with pytest.raises(ConfigError, match=f"LUTHIER_OIDC_SCOPES holds '{pair}'"):
             TokenVerifier.of(_settings(settings, oidc_scopes=(pair,)))

@@ -51,6 +51,26 @@ def test_head_of_an_endless_stream_ends(server: Server, file_id: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("//openai/files?api-version=2022-12-01", 200),
+        ("/openai/v1//models/ada", 200),
+        ("//v1//models", 200),
+        ("//health", 200),
+        ("//fine-tunes/ft-none/events", 404),
+    ],
+)
+def test_a_base_url_may_end_with_a_slash(server: Server, path: str, status: int) -> None:
+    answer = server.http.get(f"{server.url.removesuffix('/v1')}{path}")
+    assert answer.status_code == status, answer.text
+    assert "Invalid URL" not in answer.text
+
+
+def test_slashes_within_an_id_stay(server: Server) -> None:
+    refused(server.call("GET", "files/http:%2F%2Fx%2F%2Fy"), 404, "No such File object: http://x//y", "id")
+
+
+@pytest.mark.parametrize(
     ("path", "methods"),
     [("files", "GET, POST"), ("files/file-none", "GET, DELETE"), ("completions", "POST"), ("models", "GET")],
 )

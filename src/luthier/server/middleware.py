@@ -18,10 +18,15 @@ logger = logging.getLogger("luthier.server")
 API_VERSION = "2020-10-01"
 """The value of `openai-version`, as the old service sent it."""
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+_BASE = re.compile(r"/+(?:(openai/v1|openai|v1)/+)?")
 
 
 class RequestContextMiddleware:
-    """Gives each request an id and a clock, answers HEAD as a GET without its body, and turns a crash into a 500."""
+    """Gives each request an id and a clock, answers HEAD as a GET without its body, and turns a crash into a 500.
+
+    A client whose base URL ends with a slash, as Azure shows its endpoints, may ask for `//openai/files`: that is
+    `/openai/files`.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -53,7 +58,7 @@ class RequestContextMiddleware:
             if head:  # the end at once: a stream has none of its own, and takes this for a client that went away
                 await send({"type": "http.response.body"})
 
-        inner = dict(scope, method="GET") if head else scope
+        inner = dict(scope, path=joined(scope["path"]), method="GET" if head else scope["method"])
         inner.setdefault("state", {})["request_id"] = request_id
         try:
             await self.app(inner, receive, send_with_headers)
@@ -88,3 +93,8 @@ class RequestContextMiddleware:
         finally:
             if failure is not None:
                 await send(failure)
+
+
+def joined(path: str) -> str:
+    """A path without the slashes that a base URL's end and the client's own path make twice."""
+    return _BASE.sub(lambda match: f"/{match[1]}/" if match[1] else "/", path, count=1)

@@ -70,6 +70,7 @@ def load_frame(
     rows = read_rows(file)
     texts = texts_of(rows, text)
     with embedder(model, url) as embed:
+        embed.check(texts, range(len(texts)))
         return Frame(rows, embed(texts), model, text)
 
 

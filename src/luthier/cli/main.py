@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
+from luthier.cli.embed import embed
 from luthier.cli.keys import keys
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
@@ -19,6 +20,7 @@ from luthier.errors import LuthierError
 
 _TUNING = "Tune"
 _MODELS = "Models"
+_EMBEDDINGS = "Embeddings"
 _SERVER = "Server"
 
 app = typer.Typer(
@@ -82,6 +84,8 @@ app.command("undeploy", rich_help_panel=_MODELS)(remote(deployments.undeploy))
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
 app.command("chat", rich_help_panel=_MODELS)(remote(chat.chat))
 app.command("tokens", rich_help_panel=_MODELS)(remote(tokens))
+
+app.command(rich_help_panel=_EMBEDDINGS)(embed)
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
 batch_commands.command("create")(remote(batches.create_batch))

@@ -17,7 +17,7 @@ from luthier.domain.embedding import manners_of
 from luthier.embedding.cl100k import Cl100k
 from luthier.errors import DataError, LuthierError, RateLimitError, UnavailableError
 from luthier.modeling.bases import BaseStore
-from luthier.services.embedder import LongTexts, of_length_1, refuse_blank, refuse_long
+from luthier.services.embedder import LongTexts, name, of_length_1, refuse_blank, refuse_long
 from luthier.services.embedding_cache import EmbeddingCache
 from luthier.storage.db import Database
 from luthier.storage.embeddings import EmbeddingStore
@@ -91,19 +91,23 @@ class RemoteEmbedder:
         missing = [texts[at] for at in lookup.places]
         return of_length_1(self._cache.complete(lookup, self._make(missing) if missing else None))
 
-    def check(self, texts: Sequence[str], first_row: int = 0) -> None:
+    def check(self, texts: Sequence[str], rows: Sequence[int] | None = None) -> None:
         """
         Args:
-            first_row: row of the first text, from 0, for the message.
+            rows: of the texts, from 0, for the message.
 
         Raises:
             DataError: as a call would.
         """
-        refuse_blank(texts, first_row)
+        refuse_blank(texts, rows)
         if self._long_texts is LongTexts.REFUSE:
             for at, text in enumerate(texts):
                 if len(text.encode()) > self.max_tokens:
-                    refuse_long(first_row + at, self._vocabulary.count(text), self.max_tokens)
+                    refuse_long(name(at, rows), self._vocabulary.count(text), self.max_tokens)
+
+    def count_cl100k(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as OpenAI counts them."""
+        return [self._vocabulary.count(text) for text in texts]
 
     @cached_property
     def _vocabulary(self) -> Cl100k:

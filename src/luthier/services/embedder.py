@@ -11,6 +11,7 @@ import numpy as np
 from luthier.catalogue.entry import Kind
 from luthier.config import Settings
 from luthier.domain.embedding import manners_of
+from luthier.embedding.cl100k import Cl100k
 from luthier.errors import DataError, InvalidRequestError
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.encoder_card import EncoderCard
@@ -99,25 +100,33 @@ class Embedder:
         missing = [texts[at] for at in lookup.places]
         return of_length_1(self._cache.complete(lookup, self._make(missing) if missing else None))
 
-    def check(self, texts: Sequence[str], first_row: int = 0) -> None:
+    def check(self, texts: Sequence[str], rows: Sequence[int] | None = None) -> None:
         """
         Args:
-            first_row: row of the first text, from 0, for the message.
+            rows: of the texts, from 0, for the message.
 
         Raises:
             DataError: as a call would.
         """
-        refuse_blank(texts, first_row)
+        refuse_blank(texts, rows)
         if self._long_texts is not LongTexts.REFUSE:
             return
         # Hardly any tokenizer makes more tokens than bytes: the others need no counting.
         suspects = [at for at, text in enumerate(texts) if len((self._prompt + text).encode()) > self.max_tokens - 8]
         for at, count in zip(suspects, self.count([texts[at] for at in suspects]), strict=True):
-            refuse_long(first_row + at, count, self.max_tokens)
+            refuse_long(name(at, rows), count, self.max_tokens)
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as the weights read it, special ones included."""
         return self._reader.count(texts, self._prompt) if texts else []
+
+    def count_cl100k(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as OpenAI counts them."""
+        return [self._vocabulary.count(text) for text in texts]
+
+    @cached_property
+    def _vocabulary(self) -> Cl100k:
+        return Cl100k(BaseStore(self._settings).vocabulary())
 
     @cached_property
     def _reader(self) -> PieceReader:
@@ -150,23 +159,29 @@ def of_length_1(vectors: Floats) -> Floats:
     return scaled
 
 
-def refuse_blank(texts: Sequence[str], first_row: int) -> None:
+def name(at: int, rows: Sequence[int] | None) -> str:
+    """How a message calls one of several texts: by its row, counted from 1, where it has one."""
+    return f"Text {at + 1}" if rows is None else f"Row {rows[at] + 1}"
+
+
+def refuse_blank(texts: Sequence[str], rows: Sequence[int] | None) -> None:
     """
     Raises:
         DataError: a text has nothing in it but space.
     """
-    for row, text in enumerate(texts, first_row + 1):
+    for at, text in enumerate(texts):
         if not text.strip():
-            raise DataError(f"Row {row} gives no text to embed. Leave such rows out (luthier embed --drop-empty).")
+            leave = "there is nothing to embed." if rows is None else "leave such rows out (--drop-empty)."
+            raise DataError(f"{name(at, rows)} is empty: {leave}")
 
 
-def refuse_long(row: int, count: int, limit: int) -> None:
+def refuse_long(what: str, count: int, limit: int) -> None:
     """
     Raises:
         DataError: there are more tokens than are read at once.
     """
     if count > limit:
         raise DataError(
-            f"Row {row + 1} has {count:,} tokens, and the model reads {limit:,} at once. Leave such rows out "
-            "(--max-tokens), or ask for --overlong truncate or --overlong average."
+            f"{what} has {count:,} tokens, and the model reads {limit:,} at once. Leave such texts out, or ask for "
+            "--overlong truncate or --overlong average."
         )

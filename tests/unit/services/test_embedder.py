@@ -103,7 +103,7 @@ def test_long_texts_as_asked_for(named: Settings) -> None:
         with Embedder(named, "tiny", long_texts=how) as embed:
             vectors[how] = embed(["x" * 30])
             if how is LongTexts.REFUSE:
-                with pytest.raises(DataError, match="Row 2 has 47 tokens, and the model reads 32 at once"):
+                with pytest.raises(DataError, match="Text 2 has 47 tokens, and the model reads 32 at once"):
                     embed(["x", long])
             else:
                 vectors[how] = embed([long])
@@ -120,7 +120,7 @@ def test_refusals(named: Settings) -> None:
         Embedder(named, "writer")
     with pytest.raises(NotFoundError, match=r"'tiyn' does not exist. Did you mean 'tiny'\?"):
         Embedder(named, "tiyn")
-    with Embedder(named, "tiny") as embed, pytest.raises(DataError, match="Row 2 gives no text"):
+    with Embedder(named, "tiny") as embed, pytest.raises(DataError, match="Text 2 is empty"):
         embed(["a", " \n"])
 
 

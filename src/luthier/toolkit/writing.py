@@ -1,0 +1,91 @@
+"""Rows and their embeddings into files: Parquet, CSV, TSV, JSONL, a piece at a time."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from luthier.errors import DataError
+from luthier.toolkit.tables import METADATA
+from luthier.types import Floats
+
+Put = Callable[[pa.Table, Floats], None]  # rows, and (N, D)
+Writer = Callable[[Path, pa.Schema, str, int, dict[str, Any]], AbstractContextManager[Put]]
+
+
+def writer_for(output: Path) -> Writer:
+    """What writes a file of this name: called with path, schema of the rows, name and width of the vectors, metadata.
+
+    Raises:
+        DataError: the name is of no kind that is written, or its folder is not there.
+    """
+    suffix = output.suffix.lower()
+    if suffix not in _WRITERS:
+        raise DataError(f"{output.name} is no kind of table that is written here. Name a {', '.join(_WRITERS)} file.")
+    if not output.parent.is_dir():
+        raise DataError(f"There is no folder {output.parent} to write {output.name} into. Make it first.")
+    if output.is_dir():
+        raise DataError(f"{output} is a folder. Name a file.")
+    return _WRITERS[suffix]
+
+
+@contextmanager
+def _parquet(path: Path, schema: pa.Schema, column: str, width: int, told: dict[str, Any]) -> Iterator[Put]:
+    whole = schema.append(pa.field(column, pa.list_(pa.float32(), width)))
+    whole = whole.with_metadata({METADATA: json.dumps(told).encode()})
+    with pq.ParquetWriter(path, whole, use_dictionary=schema.names) as file:
+
+        def put(rows: pa.Table, vectors: Floats) -> None:
+            flat = pa.array(vectors.ravel(), pa.float32())
+            lists = pa.FixedSizeListArray.from_arrays(flat, width)
+            file.write_table(pa.table([*rows.columns, lists], schema=whole))
+
+        yield put
+
+
+@contextmanager
+def _csv(path: Path, schema: pa.Schema, column: str, _width: int, _told: dict[str, Any]) -> Iterator[Put]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open("w", encoding="utf-8", newline="") as file:
+        lines = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        lines.writerow([*schema.names, column])
+
+        def put(rows: pa.Table, vectors: Floats) -> None:
+            cells = zip(*(map(_cell, values.to_pylist()) for values in rows.columns), strict=True)
+            lines.writerows([*row, _listed(vector)] for row, vector in zip(cells, vectors, strict=True))
+
+        yield put
+
+
+@contextmanager
+def _jsonl(path: Path, _schema: pa.Schema, column: str, _width: int, _told: dict[str, Any]) -> Iterator[Put]:
+    with path.open("w", encoding="utf-8") as file:
+
+        def put(rows: pa.Table, vectors: Floats) -> None:
+            for row, vector in zip(rows.to_pylist(), vectors, strict=True):
+                line = json.dumps(row, ensure_ascii=False, default=str)
+                file.write(f"{line[:-1]}, {json.dumps(column)}: {_listed(vector)}}}\n")
+
+        yield put
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+
+
+def _listed(vector: Floats) -> str:
+    """A vector as JSON, each number as short as tells it from all other float32 numbers."""
+    return f"[{', '.join(map(str, vector))}]"
+
+
+_WRITERS: dict[str, Writer] = {
+    ".parquet": _parquet,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _jsonl,
+}

@@ -157,7 +157,7 @@ def test_what_is_not_offered_says_so(word: str) -> None:
             answer = call(method, f"{root}/{word}/some/thing")
             error = answer.json()["error"]
             assert answer.status_code == 404
-            assert error["message"].startswith(f"Luthier does not offer {word} (")
+            assert error["message"] == f"Luthier does not offer {root}/{word}/some/thing. {REASONS[word]}"
             assert (error["type"], error["code"]) == ("invalid_request_error", "not_offered")
 
 

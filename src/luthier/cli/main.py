@@ -83,7 +83,7 @@ app.command("deployments", rich_help_panel=_MODELS)(remote(deployments.deploymen
 app.command("undeploy", rich_help_panel=_MODELS)(remote(deployments.undeploy))
 app.command("complete", rich_help_panel=_MODELS)(remote(completions.complete))
 app.command("chat", rich_help_panel=_MODELS)(remote(chat.chat))
-app.command("tokens", rich_help_panel=_MODELS)(remote(tokens))
+app.command(rich_help_panel=_MODELS)(tokens)
 
 app.command(rich_help_panel=_EMBEDDINGS)(embed)
 

@@ -3,9 +3,12 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from luthier.cli.client import Client
 
 Json = dict[str, Any]
 
@@ -24,6 +27,15 @@ ApiKey = Annotated[
         "--api-key", help="Key to send; otherwise OPENAI_API_KEY.", rich_help_panel="Server", show_default=False
     ),
 ]
+
+
+def server_of(ctx: typer.Context, url: str | None, api_key: str | None) -> "Client":
+    """The server that a command calls; to be closed."""
+    from luthier.cli.client import Client, base_url
+
+    whole = ctx.find_root().params  # the old client took these before the command's name
+    key = api_key or whole.get("api_key") or os.environ.get("OPENAI_API_KEY", "")
+    return Client(base_url(url or whole.get("url")), key)
 
 
 def remote(function: Callable[..., Any], options: Mapping[str, Any] | None = None) -> Callable[..., None]:
@@ -49,12 +61,7 @@ def remote(function: Callable[..., Any], options: Mapping[str, Any] | None = Non
     ]
 
     def command(*, ctx: typer.Context, url: str | None, api_key: str | None, **arguments: Any) -> None:
-        from luthier.cli.client import Client, base_url
-
-        whole = ctx.find_root().params  # the old client took these before the command's name
-        url = url or whole.get("url")
-        key = api_key or whole.get("api_key") or os.environ.get("OPENAI_API_KEY", "")
-        with Client(base_url(url), key) as client:
+        with server_of(ctx, url, api_key) as client:
             function(client, **arguments)
 
     command.__name__ = function.__name__

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from luthier.cli.client import Client, ConnectionBrokenError, base_url
+from luthier.cli import client
 from luthier.config import Settings
 from luthier.domain.embedding import manners_of
 from luthier.embedding.cl100k import Cl100k
@@ -28,7 +28,7 @@ _TEXTS = 256  # of one request
 _BYTES = 250_000  # of one request; OpenAI takes 300,000 tokens, and none is shorter than a byte
 _ATTEMPTS = 8
 _LONGEST_WAIT = 30.0  # seconds between two attempts
-_PASSING = (RateLimitError, ConnectionBrokenError, UnavailableError)
+_PASSING = (RateLimitError, client.ConnectionBrokenError, UnavailableError)
 
 
 class RemoteEmbedder:
@@ -56,12 +56,12 @@ class RemoteEmbedder:
     ) -> None:
         self._settings = settings
         self._model = model
-        self._url = base_url(url)
+        self._url = client.base_url(url)
         self._long_texts = long_texts
         self.max_tokens = limit or manners_of(model).max_tokens
         self._cached = cached
         self._opened = ExitStack()
-        self._client = self._opened.enter_context(Client(self._url, api_key))
+        self._client = self._opened.enter_context(client.Client(self._url, api_key))
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._opened.callback(self._pool.shutdown, cancel_futures=True)
 
@@ -152,7 +152,7 @@ class RemoteEmbedder:
             except LuthierError as error:
                 if not isinstance(error, _PASSING) and error.status < 500:
                     raise
-                if error.code in ("no_server", "insufficient_quota"):  # waiting does not help
+                if error.code in (client.NO_SERVER, "insufficient_quota"):  # waiting does not help
                     raise
             time.sleep(random.uniform(0.5, 1) * min(2.0**attempt, _LONGEST_WAIT))
         return self._vectors(self._client.post("embeddings", body=body), len(texts))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier.storage.answers import AnswerLog
+from luthier.storage.answers import AnswerLog, refusals_in
 
 
 @pytest.fixture
@@ -72,3 +72,17 @@ def test_answers_that_a_power_cut_took_are_not_believed(paths: tuple[Path, Path,
         file.write(bytes(21))
     with AnswerLog(*paths) as log:
         assert log.done == {1, 7}
+
+
+def test_what_is_only_noted_is_forgotten_by_the_next_log(paths: tuple[Path, Path, Path]) -> None:
+    filled(paths)
+    journal, _, errors = paths
+    with AnswerLog(*paths) as log:
+        log.note(b"late\n")
+        log.sync()
+        assert (log.done, log.failed) == ({1, 2, 7}, 1)
+    assert errors.read_bytes() == b"seven\nlate\n"
+    assert refusals_in(journal) == 1
+    with AnswerLog(*paths) as log:
+        assert log.done == {1, 2, 7}
+    assert errors.read_bytes() == b"seven\n"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from luthier.cli.client import Client
 
 FINAL = ("completed", "failed", "expired", "cancelled")
+RESUMABLE = ("expired", "cancelled")
 _LOOK_SECONDS = 1.0  # between two looks at a batch that is waited for
 _SHOWN_ERRORS = 10
 
@@ -222,6 +223,8 @@ def _show(batch: Json) -> None:
         render.say(f"… and {len(errors) - _SHOWN_ERRORS} more; --json shows them.", style="red")
     if batch["output_file_id"]:
         render.say(f"luthier batches results {batch['id']} -o answers.jsonl   fetches the answers")
+    if batch["status"] in RESUMABLE:
+        render.say(f"luthier batches resume {batch['id']}   goes on with the requests that have no answer")
 
 
 def _moment(seconds: int | None) -> str | None:

@@ -130,6 +130,12 @@ def test_resuming(routes, luthier, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2 of 2" in luthier("batches", "resume", "batch_1", "--wait").output
 
 
+@pytest.mark.parametrize(("status", "offered"), [("cancelled", True), ("expired", True), ("completed", False)])
+def test_a_batch_that_can_go_on_says_how(routes, luthier, status: str, offered: bool) -> None:
+    routes["GET batches/batch_1"] = batch(status)
+    assert ("luthier batches resume batch_1" in luthier("batches", "get", "batch_1").output) == offered
+
+
 def test_results_are_fetched(server, routes, luthier, tmp_path: Path) -> None:
     server.files["file-1-output"] = b'{"custom_id": "a"}\n'
     routes["GET batches/batch_1"] = batch()

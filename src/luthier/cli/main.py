@@ -10,12 +10,14 @@ import typer
 from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
 from luthier.cli.embed import embed
 from luthier.cli.keys import keys
+from luthier.cli.learning import classify, predict, regress
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
 from luthier.cli.remote import remote
 from luthier.cli.serve import serve
 from luthier.cli.tokens import tokens
+from luthier.cli.zero_shot import profiles, zero_shot
 from luthier.errors import LuthierError
 
 _TUNING = "Tune"
@@ -86,6 +88,11 @@ app.command("chat", rich_help_panel=_MODELS)(remote(chat.chat))
 app.command(rich_help_panel=_MODELS)(tokens)
 
 app.command(rich_help_panel=_EMBEDDINGS)(embed)
+app.command(rich_help_panel=_EMBEDDINGS)(regress)
+app.command(rich_help_panel=_EMBEDDINGS)(classify)
+app.command(rich_help_panel=_EMBEDDINGS)(predict)
+app.command("zero-shot", rich_help_panel=_EMBEDDINGS)(zero_shot)
+app.command(rich_help_panel=_EMBEDDINGS)(profiles)
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
 batch_commands.command("create")(remote(batches.create_batch))

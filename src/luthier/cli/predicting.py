@@ -1,0 +1,120 @@
+"""What `luthier predict` does: the predictor read, the rows embedded as it wants them, the answers shown or written."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luthier.cli.frames import DEFAULT_MODEL, load_frame
+from luthier.cli.render import console, say, show_json, table
+from luthier.errors import DataError
+from luthier.toolkit.frame import Frame, read_rows
+from luthier.toolkit.predictor import Predictor, load
+from luthier.toolkit.profiles import profile_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 10  # rows in the terminal
+
+
+def run(
+    path: Path,
+    file: Path,
+    *,
+    output: Path | None,
+    text: str | None,
+    column: str | None,
+    model: str | None,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Predict each row of `file`, and show or write what came out. Arguments as of the command."""
+    if output is not None:
+        check_output(output)
+    predictor = load(path)
+    frame = _frame(predictor, file, text=text, column=column, model=model, url=url)
+    answers = _answers(predictor, frame)
+    if output is not None:
+        write_rows(frame.rows.assign(**{str(name): answers[name] for name in answers}), output)
+    if as_json:
+        show_json({"target": predictor.target, "rows": answers.to_dict(orient="records")})
+    elif output is not None:
+        say(f"{len(answers):,} rows with {', '.join(map(str, answers))} in {output}")
+    else:
+        columns = ("row", *map(str, answers))
+        shown = [
+            (str(row + 1), *(f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells))
+            for row, cells in enumerate(answers.head(_SHOWN).itertuples(index=False))
+        ]
+        console().print(table(columns, shown, right=columns[2:]))
+        if len(answers) > _SHOWN:
+            say(f"… and {len(answers) - _SHOWN:,} more; -o FILE writes all, --json prints them.")
+
+
+def check_output(path: Path) -> None:
+    """Refuse a name that does not say what kind of file to write, before any work is done."""
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise DataError(f"{path} ends in neither .csv nor .parquet; name the file so that its kind is clear.")
+    if not path.parent.is_dir():
+        raise DataError(f"There is no folder {path.parent} to write {path.name} to; make it first.")
+
+
+def write_rows(rows: "pd.DataFrame", path: Path) -> None:
+    """Write rows as CSV or Parquet, by the file's ending."""
+    if path.suffix.lower() == ".csv":
+        rows.to_csv(path, index=False)
+    else:
+        rows.to_parquet(path, index=False)
+
+
+def write_profiles(frame: Frame, columns: Sequence[str], path: Path) -> None:
+    """Write the mean embedding of each name of each column, over all rows: `column`, `name`, `rows`, `embedding`."""
+    import pandas as pd
+
+    parts = []
+    for column in columns:
+        made = profile_of(frame, column)
+        names = [str(name) for name in made.names]
+        parts.append(
+            pd.DataFrame({"column": column, "name": names, "rows": made.rows, "embedding": list(made.vectors)})
+        )
+    write_rows(pd.concat(parts, ignore_index=True), path)
+
+
+def _frame(
+    predictor: Predictor, file: Path, *, text: str | None, column: str | None, model: str | None, url: str | None
+) -> Frame:
+    """The rows with vectors of the kind that the predictor learned from."""
+    notes = predictor.notes or {}
+    learned_from = notes.get("model")
+    wanted = model or learned_from or DEFAULT_MODEL
+    if text is None:
+        try:
+            frame = load_frame(file, column=column)
+        except DataError:
+            template = notes.get("text")
+            if column is not None or template is None:
+                raise
+            read_rows(file)  # what is wrong with the file itself is said first
+            return load_frame(file, text=template, model=wanted, url=url)
+    else:
+        frame = load_frame(file, text=text, model=wanted, url=url)
+    if learned_from and frame.model and frame.model != learned_from:
+        raise DataError(
+            f"The predictor learned from embeddings by '{learned_from}', and these are by '{frame.model}'; "
+            f"embed {file.name} with --model {learned_from}."
+        )
+    return frame
+
+
+def _answers(predictor: Predictor, frame: Frame) -> "pd.DataFrame":
+    """One row for each: the prediction, and for classes its probability and each class's."""
+    import pandas as pd
+
+    name = f"predicted_{predictor.target}"
+    if not predictor.classes:
+        return pd.DataFrame({name: predictor.estimate(frame.vectors)})
+    shares = predictor.probabilities(frame.vectors)
+    each = {f"p_{label}": shares[:, index] for index, label in enumerate(predictor.classes)}
+    best = [predictor.classes[index] for index in shares.argmax(axis=1)]
+    return pd.DataFrame({name: best, "probability": shares.max(axis=1), **each})

@@ -1,0 +1,238 @@
+"""`luthier zero-shot` and `luthier profiles`: labels without examples, and means of users and products."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, Model, Report, TextTemplate, VectorColumn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from luthier.toolkit.zero_shot import Judgement, ZeroShot
+
+
+def zero_shot(
+    file: File,
+    labels: Annotated[
+        str, typer.Option("--labels", help="Labels with commas between: negative,positive.", show_default=False)
+    ],
+    phrasing: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How a label is said, with {} in its place: 'a {} review'. May be repeated: they are averaged.",
+            show_default=False,
+        ),
+    ] = None,
+    describe: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=TEXT", help="A text that describes a label; may be repeated.", show_default=False),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Second label's score minus the first's, above which the second is taken. By default found from the "
+            "scores' distribution.",
+            show_default=False,
+        ),
+    ] = None,
+    truth: Annotated[
+        str | None, typer.Option(help="Column of true labels, to measure by; never used to decide.", show_default=False)
+    ] = None,
+    counts_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="VALUE=LABEL",
+            help="What a value of --truth counts as; may be repeated. Rows of other values are not measured.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write CSV or Parquet there.", show_default=False),
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Compare whole texts, not their sentences: quicker, less exact.")
+    ] = False,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: Model = DEFAULT_MODEL,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+    report: Report = None,
+) -> None:
+    """Sort rows under labels that no row has yet.
+
+    Each sentence is embedded by itself, which finds opinions better. Of a file with embeddings that does not say of
+    what texts, whole texts are compared.
+    """
+    from luthier.cli.frames import embedder, load_frame
+    from luthier.cli.predicting import check_output, write_rows
+    from luthier.cli.render import show_json
+    from luthier.toolkit.frame import read_rows, texts_of
+    from luthier.toolkit.zero_shot import Pieces, judge, phrase
+    from luthier.toolkit.zero_shot import zero_shot as find
+
+    if output is not None:
+        check_output(output)
+    names = [label.strip() for label in labels.split(",")]
+    described: dict[str, list[str]] = {}
+    for label, words in _pairs(describe or (), "--describe"):
+        described.setdefault(label, []).append(words)
+    phrase(names, phrasing or (), described)  # what makes no sense is refused before anything is embedded
+    frame = None
+    if text is None:
+        frame = load_frame(file, column=column)
+        rows, model, text = frame.rows, frame.model or model, frame.text
+    else:
+        rows = read_rows(file)
+    with embedder(model, url) as embed:
+        if text is not None and not whole:
+            pieces = Pieces.of_sentences(texts_of(rows, text), embed)
+        else:
+            pieces = Pieces.whole(frame.vectors if frame is not None else embed(texts_of(rows, str(text))))
+        found = find(pieces, names, embed, phrasings=phrasing or (), described=described, threshold=threshold)
+    judged = None
+    if truth is not None:
+        judged = judge(found, _truth(rows, truth, dict(_pairs(counts_as or (), "--map"))))
+    if output is not None:
+        columns = {f"score_{label}": found.scores[:, index] for index, label in enumerate(found.labels)}
+        write_rows(rows.assign(label=found.predicted, **columns), output)
+    if report is not None:
+        from luthier.reports.zero_shot import zero_shot_page
+
+        zero_shot_page(found, judged).write(report)
+    if as_json:
+        show_json(found.as_dict() | ({"judged": judged.as_dict()} if judged else {}))
+    else:
+        _tell(found, judged, output, report)
+
+
+def _pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
+    """`NAME=TEXT` as pairs."""
+    from luthier.errors import InvalidRequestError
+
+    made = []
+    for pair in given:
+        name, equals, words = pair.partition("=")
+        if not equals or not name.strip() or not words.strip():
+            raise InvalidRequestError(f"{option} takes NAME=TEXT, such as positive='a happy customer', not {pair!r}.")
+        made.append((name.strip(), words.strip()))
+    return made
+
+
+def _truth(rows: "pd.DataFrame", column: str, counts_as: Mapping[str, str]) -> list[str | None]:
+    """True labels by row; None where the map leaves a value out, or the cell is empty."""
+    from luthier.errors import DataError
+
+    if column not in rows:
+        raise DataError(f"There is no column '{column}' for --truth; the columns are {', '.join(map(str, rows))}.")
+    told: list[str | None] = []
+    for cell in rows[column]:
+        if cell is None or cell != cell:  # NaN is not equal to itself
+            told.append(None)
+            continue
+        name = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+        told.append(counts_as.get(name) if counts_as else name)
+    return told
+
+
+def _tell(found: "ZeroShot", judged: "Judgement | None", output: Path | None, report: Path | None) -> None:
+    from luthier.cli.render import console, say, table
+
+    rules = {
+        "mixture": "the scores form two groups; the threshold lies where both are equally likely",
+        "nearest": "the nearest phrasings win",
+        "given": "by the threshold given",
+    }
+    say(f"{len(found.predicted):,} rows under {len(found.labels)} labels: {rules[found.rule]}")
+    if found.threshold is not None:
+        first, second = found.labels
+        say(f"  threshold {found.threshold:.4f} of {second} minus {first}")
+    scored = {one.name: one for one in judged.by_class} if judged else {}
+    columns = ["label", "rows", "phrasings", *(("precision", "recall", "F1") if judged else ())]
+    rows = []
+    for label, texts in zip(found.labels, found.phrasings, strict=True):
+        row = [label, f"{found.predicted.count(label):,}", str(len(texts))]
+        if label in scored:
+            one = scored[label]
+            row += [f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}"]
+        rows.append(row)
+    say()
+    console().print(table(columns, rows, right=columns[1:]))
+    if judged:
+        auc = f", AUC {judged.auc:.3f}" if judged.auc is not None else ""
+        say(
+            f"\nAccuracy {judged.accuracy:.3f}{auc} on {judged.rows:,} rows with a true label; "
+            f"always the commonest: {judged.majority:.3f}"
+        )
+    if output is not None:
+        say(f"\nRows with their labels are in {output}.")
+    if report is not None:
+        say(f"\nThe page is {report}.")
+
+
+def profiles(
+    file: File,
+    user: Annotated[str, typer.Option(help="Column of users.")] = "UserId",
+    item: Annotated[str, typer.Option("--item", "--product", help="Column of products.")] = "ProductId",
+    target: Annotated[str, typer.Option("--target", help="Column of stars, or another number.")] = "Score",
+    test_size: Annotated[float, typer.Option("--test-size", help="Share of rows held out to measure.")] = 0.2,
+    seed: Annotated[int, typer.Option("--seed", help="Of the split.")] = 42,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="PARQUET", help="Write the users' and products' means there.", show_default=False
+        ),
+    ] = None,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: Model = DEFAULT_MODEL,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+    report: Report = None,
+) -> None:
+    """Users and products as means of their reviews, and whether their similarity foretells the stars."""
+    from luthier.cli.frames import load_frame
+    from luthier.cli.predicting import check_output, write_profiles
+    from luthier.cli.render import console, say, show_json, table
+    from luthier.errors import DataError
+    from luthier.toolkit.profiles import profiles as make
+
+    if output is not None:
+        if output.suffix.lower() != ".parquet":
+            raise DataError(f"{output} does not end in .parquet, which is how the means are written.")
+        check_output(output)
+    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    made = make(frame, user, item, target, test_size=test_size, seed=seed)
+    if output is not None:
+        write_profiles(frame, (user, item), output)
+    if report is not None:
+        from luthier.reports.profiles import profiles_page
+
+        profiles_page(made).write(report)
+    if as_json:
+        show_json(made.as_dict())
+        return
+    say(
+        f"{len(made.users.names):,} of '{user}' and {len(made.items.names):,} of '{item}', means of "
+        f"{made.train_rows:,} rows; {len(made.rows):,} of {made.test_rows:,} rows held out have both"
+    )
+    if made.correlation is None:
+        say("  too few such rows, or all alike: no correlation")
+    else:
+        say(f"  correlation of percentile similarity with '{target}': {made.correlation:.2%}")
+    say()
+    rows = [
+        (f"{one['value']:g}", str(one["rows"]), f"{one['q1']:.2f}", f"{one['median']:.2f}", f"{one['q3']:.2f}")
+        for one in made.by_target()
+    ]
+    columns = (target, "rows", "lower quartile", "median", "upper quartile")
+    console().print(table(columns, rows, right=columns[1:]))
+    if output is not None:
+        say(f"\nThe means are in {output}.")
+    if report is not None:
+        say(f"\nThe page is {report}.")

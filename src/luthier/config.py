@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         return self.home / "batches"
 
     @property
+    def code_dir(self) -> Path:
+        """One folder an indexed repository: what code search knows of it."""
+        return self.home / "code"
+
+    @property
     def tuned_dir(self) -> Path:
         """One folder a tuned model: its adapter or weights."""
         return self.home / "tuned"

@@ -78,7 +78,9 @@ def execute(notebook, folder, env):
     (folder / "work").mkdir()
     notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT_SHELL))
     resources = {"metadata": {"path": str(folder / "work")}}
-    client = NotebookClient(notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources)
+    client = NotebookClient(
+        notebook, timeout=CELL_SECONDS, startup_timeout=CELL_SECONDS, kernel_name="python3", resources=resources
+    )
     client.execute(env=env)
     return notebook
 

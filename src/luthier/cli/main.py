@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
+from luthier.cli.code import code
 from luthier.cli.embed import embed
 from luthier.cli.keys import keys
 from luthier.cli.learning import classify, predict, regress
@@ -102,6 +103,8 @@ batch_commands.command("cancel")(remote(batches.cancel_batch))
 batch_commands.command("resume")(remote(batches.resume_batch))
 batch_commands.command("results")(remote(batches.batch_results))
 app.add_typer(batch_commands, name="batches", rich_help_panel=_MODELS)
+
+app.add_typer(code, name="code", rich_help_panel=_EMBEDDINGS)
 
 _OLD_WORDS = {
     "fine_tunes.create": remote(fine_tunes.create, fine_tunes.FIELDS),

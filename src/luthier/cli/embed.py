@@ -110,6 +110,7 @@ def embed(
                 made_by=made_by,
                 wish=wish,
                 column=column,
+                piece=engine.at_once,
                 count=engine.count_cl100k if max_tokens is not None else None,
                 check=engine.check,
                 report=report,

@@ -43,6 +43,8 @@ class RemoteEmbedder:
         InvalidRequestError: the URL is none.
     """
 
+    at_once = _AT_ONCE * _TEXTS  # texts that are worth a call
+
     def __init__(
         self,
         settings: Settings,

@@ -51,6 +51,8 @@ class Embedder:
         WeightsError: they cannot be had.
     """
 
+    at_once = 256  # texts that are worth a call
+
     def __init__(
         self, settings: Settings, model: str, *, long_texts: LongTexts = LongTexts.AVERAGE, cached: bool = True
     ) -> None:

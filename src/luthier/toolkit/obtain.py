@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
 from luthier.errors import DataError
 from luthier.toolkit.frame import to_rows
-from luthier.toolkit.selection import PIECE, Check, Count, Selection, Wish, select
-from luthier.toolkit.tables import Table, open_table
+from luthier.toolkit.selection import Check, Count, Wish, select
+from luthier.toolkit.tables import open_table
 from luthier.toolkit.template import Template
 from luthier.toolkit.writing import writer_for
 from luthier.types import Embed, Floats
 
+PIECE = 256  # rows that are embedded, and kept, at a time
 _WRITTEN = 8192  # rows of one group of the Parquet file
 _FLOAT = 4  # bytes
 
@@ -67,6 +69,7 @@ def obtain(
     made_by: dict[str, Any],
     wish: Wish | None = None,
     column: str = "embedding",
+    piece: int = PIECE,
     count: Count | None = None,
     check: Check = lambda _texts, _rows: None,
     report: Report = lambda _done, _total: None,
@@ -81,6 +84,7 @@ def obtain(
         made_by: what else the vectors depend on, as plain JSON; a stopped run with another one is not gone on with.
         wish: which rows.
         column: name of the vectors in the output.
+        piece: rows that `embed` gets at a time; what is made of them is safe at once.
         count: tokens of texts, for `wish.max_tokens`.
         check: raises for texts that cannot be embedded, before anything is.
 
@@ -103,13 +107,14 @@ def obtain(
         "text": text,
         "model": model,
         "made_by": made_by,
+        "piece": piece,
         "kept": hashlib.sha256(selection.kept.tobytes()).hexdigest(),
     }
     work = output.with_name(f".{output.name}.partial")
     with _alone(work, output):
-        partial = _Partial(work, request, len(selection))
+        partial = _Partial(work, request, piece, len(selection))
         n_resumed = partial.n_rows
-        _embed_rest(table, selection, template, embed, partial, report)
+        _embed_rest(selection.pieces(table, piece), len(selection), template, embed, partial, report)
         fresh = work / f"output{output.suffix}"
         told = {"model": model, "text": text, **made_by}
         with partial.open() as vectors, write(fresh, table.schema, column, partial.width, told) as put:
@@ -122,16 +127,16 @@ def obtain(
 
 
 def _embed_rest(
-    table: Table, selection: Selection, template: Template, embed: Embed, partial: "_Partial", report: Report
+    pieces: Iterator[pa.Table], total: int, template: Template, embed: Embed, partial: "_Partial", report: Report
 ) -> None:
     """Embed the rows that the partial output lacks."""
     done = 0
-    report(partial.n_rows, len(selection))
-    for rows in selection.pieces(table):
+    report(partial.n_rows, total)
+    for rows in pieces:
         done += len(rows)
         if done > partial.n_rows:
             partial.add(embed(template.texts(to_rows(rows.select(template.columns)))))
-            report(done, len(selection))
+            report(done, total)
 
 
 class _Partial:
@@ -139,6 +144,7 @@ class _Partial:
 
     Args:
         request: what they are made of; vectors of another one are thrown away.
+        piece: rows of one; those of a piece that is not whole are thrown away too.
         total: rows in all.
 
     Attributes:
@@ -146,7 +152,7 @@ class _Partial:
         n_rows: that are there.
     """
 
-    def __init__(self, folder: Path, request: dict[str, Any], total: int) -> None:
+    def __init__(self, folder: Path, request: dict[str, Any], piece: int, total: int) -> None:
         self._vectors, self._request = folder / "vectors.f32", folder / "request.json"
         self._asked = request
         self.width = self.n_rows = 0
@@ -155,7 +161,7 @@ class _Partial:
             if known["request"] == request:
                 self.width = known["width"]
                 there = self._vectors.stat().st_size // (_FLOAT * self.width)
-                self.n_rows = there if there == total else there - there % PIECE
+                self.n_rows = there if there == total else there - there % piece
         with self._vectors.open("ab") as file:
             file.truncate(self.n_rows * _FLOAT * self.width)
 

@@ -15,7 +15,7 @@ from luthier.toolkit.frame import to_rows
 from luthier.toolkit.tables import Table
 from luthier.toolkit.template import Template
 
-PIECE = 1024  # rows that are looked at, and embedded, at a time
+_PIECE = 4096  # rows that are looked at at a time
 
 Count = Callable[[Sequence[str]], Sequence[int]]  # texts → their tokens
 Check = Callable[[Sequence[str], Sequence[int]], None]  # texts, their rows: raises for one that cannot be embedded
@@ -53,7 +53,7 @@ class Selection:
     def __len__(self) -> int:
         return int(np.count_nonzero(self.kept))
 
-    def pieces(self, table: Table, size: int = PIECE) -> Iterator[pa.Table]:
+    def pieces(self, table: Table, size: int) -> Iterator[pa.Table]:
         """The kept rows, in order, `size` at a time."""
         waiting: list[pa.Table] = []
         n_waiting, at = 0, 0
@@ -90,7 +90,7 @@ def select(table: Table, template: Template, wish: Wish, *, count: Count | None 
     dropped = dict.fromkeys(("empty", "long", "old"), 0)
     newest: list[tuple[Any, int]] = []  # a heap, the oldest first
     at = 0
-    for piece in table.pieces(PIECE):
+    for piece in table.pieces(_PIECE):
         rows = to_rows(piece.select(template.columns))
         texts = template.texts(rows)
         here = np.ones(len(texts), dtype=np.bool_)
@@ -126,7 +126,7 @@ def _has_text(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _check_kept(table: Table, template: Template, kept: NDArray[np.bool_], check: Check) -> None:
     at = 0
-    for piece in table.pieces(PIECE):
+    for piece in table.pieces(_PIECE):
         here = kept[at : at + len(piece)]
         if here.any():
             rows = piece.select(template.columns).filter(pa.array(here))

@@ -13,8 +13,8 @@ from filelock import FileLock
 
 from luthier.errors import DataError
 from luthier.toolkit.frame import read_frame
-from luthier.toolkit.obtain import Obtained, obtain
-from luthier.toolkit.selection import PIECE, Wish
+from luthier.toolkit.obtain import PIECE, Obtained, obtain
+from luthier.toolkit.selection import Wish
 from luthier.types import Floats
 
 WIDTH = 8
@@ -147,6 +147,7 @@ def test_a_piece_that_was_half_written_is_made_again(tmp_path: Path) -> None:
         {"model": "other"},
         {"made_by": {"revision": "2"}},
         {"wish": Wish(newest=2 * PIECE)},
+        {"piece": PIECE // 2},
         {"rewrite": True},
     ],
 )
@@ -215,7 +216,8 @@ import numpy as np
 from luthier.toolkit.obtain import obtain
 from luthier.toolkit.selection import Wish
 
-source, output, width, killed_at = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+source, output = Path(sys.argv[1]), Path(sys.argv[2])
+width, killed_at, piece = map(int, sys.argv[3:])
 n = 0
 
 def embed(texts):
@@ -226,7 +228,7 @@ def embed(texts):
     return np.array([[len(text)] * width for text in texts], dtype=np.float32)
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-result = obtain(source, output, "{Text}", embed, model="fake", made_by={}, wish=Wish(drop_empty=True))
+result = obtain(source, output, "{Text}", embed, model="fake", made_by={}, wish=Wish(drop_empty=True), piece=piece)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(result.n_resumed, n, after - before)
 """
@@ -234,8 +236,10 @@ print(result.n_resumed, n, after - before)
 
 @pytest.fixture
 def in_a_process() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    def start(source: Path, output: Path, width: int, killed_at: int = 0) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", _SCRIPT, str(source), str(output), str(width), str(killed_at)]
+    def start(
+        source: Path, output: Path, width: int, killed_at: int = 0, piece: int = PIECE
+    ) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", _SCRIPT, *map(str, (source, output, width, killed_at, piece))]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     return start
@@ -260,7 +264,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path, in_a_process: Callab
     width = 384  # 200,000 vectors of it take 300 MB
     grown = {}
     for n in (20_000, 200_000):
-        done = in_a_process(write(tmp_path / f"r{n}.csv", n), tmp_path / f"o{n}.parquet", width)
+        done = in_a_process(write(tmp_path / f"r{n}.csv", n), tmp_path / f"o{n}.parquet", width, piece=2048)
         assert done.returncode == 0, done.stderr
         grown[n] = int(done.stdout.split()[2]) / 1024  # MiB
     assert grown[200_000] < 150

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
         return self.home / "tuned"
 
     @property
+    def custom_dir(self) -> Path:
+        """One folder a customized embedding model: its matrix."""
+        return self.home / "custom"
+
+    @property
     def sqlalchemy_url(self) -> str:
         return self.database_url or f"sqlite:///{(self.home / 'luthier.db').as_posix()}"
 

@@ -9,6 +9,7 @@ import typer
 
 from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
 from luthier.cli.code import code
+from luthier.cli.customize import customize
 from luthier.cli.embed import embed
 from luthier.cli.keys import keys
 from luthier.cli.learning import classify, predict, regress
@@ -94,6 +95,7 @@ app.command(rich_help_panel=_EMBEDDINGS)(classify)
 app.command(rich_help_panel=_EMBEDDINGS)(predict)
 app.command("zero-shot", rich_help_panel=_EMBEDDINGS)(zero_shot)
 app.command(rich_help_panel=_EMBEDDINGS)(profiles)
+app.command(rich_help_panel=_EMBEDDINGS)(customize)
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
 batch_commands.command("create")(remote(batches.create_batch))

@@ -222,7 +222,7 @@ class DeploymentService:
         except InvalidRequestError:
             if not self._models.model(model).details.capabilities.embeddings:
                 raise
-            folder = self._models.resolve_encoder_model(model).path
+            folder = self._models.resolve_encoder_model(model).base.path
             self._encoders.pin(folder).result()
             return partial(self._encoders.unpin, folder)
         self._engine.pin(weights).result()

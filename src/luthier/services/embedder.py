@@ -12,6 +12,7 @@ from luthier.catalogue.entry import Kind
 from luthier.config import Settings
 from luthier.domain.embedding import manners_of
 from luthier.embedding.cl100k import Cl100k
+from luthier.embedding.projection import CustomModels, projected
 from luthier.errors import DataError, InvalidRequestError
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.encoder_card import EncoderCard
@@ -42,7 +43,7 @@ class Embedder:
     Texts that were embedded before come out of the cache: while all do, no weights are loaded.
 
     Args:
-        model: a name that the catalogue knows.
+        model: a name that the catalogue knows, or a customized model.
         cached: look into the cache and keep what is made.
 
     Raises:
@@ -57,14 +58,18 @@ class Embedder:
         self, settings: Settings, model: str, *, long_texts: LongTexts = LongTexts.AVERAGE, cached: bool = True
     ) -> None:
         self._settings = settings
-        self._base = BaseStore(settings).ensure(model)
+        self._custom = CustomModels(settings).find(model)
+        root = self._custom.base if self._custom else model
+        self._base = BaseStore(settings).ensure(root)
         if self._base.kind is not Kind.EMBEDDING:
             raise InvalidRequestError(
                 f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "
                 "'text-embedding-ada-002'."
             )
-        self._manners = manners_of(model)
+        self._manners = manners_of(root)
         self._card = EncoderCard.read(self._base.path)
+        if self._custom:
+            self._custom.check(self._base, self._card.dimensions)
         self._prompt = self._card.prompt(self._manners.side)
         self._long_texts = long_texts
         self._overlong = Overlong.CUT if long_texts is LongTexts.TRUNCATE else Overlong.SPLIT
@@ -79,8 +84,9 @@ class Embedder:
 
     @property
     def revision(self) -> str:
-        """What tells this state of the weights from another."""
-        return f"{self._base.key} {revision(self._base)}"
+        """What tells this state of the weights, and of the matrix that customizes them, from another."""
+        custom = f" {self._custom.id} {self._custom.created_at}" if self._custom else ""
+        return f"{self._base.key} {revision(self._base)}{custom}"
 
     @property
     def max_tokens(self) -> int:
@@ -97,10 +103,10 @@ class Embedder:
         if self._manners.joins_lines:
             texts = [text.replace("\n", " ") for text in texts]
         if self._cache is None:
-            return of_length_1(self._make(texts))
+            return self._finish(self._make(texts))
         lookup = look(self._cache, self._base, texts, self._prompt, self._overlong)
         missing = [texts[at] for at in lookup.places]
-        return of_length_1(self._cache.complete(lookup, self._make(missing) if missing else None))
+        return self._finish(self._cache.complete(lookup, self._make(missing) if missing else None))
 
     def check(self, texts: Sequence[str], rows: Sequence[int] | None = None) -> None:
         """
@@ -150,6 +156,12 @@ class Embedder:
         engine.start()
         self._opened.callback(engine.stop)
         return engine
+
+    def _finish(self, vectors: Floats) -> Floats:
+        """The base's embeddings as the model gives them."""
+        if self._custom is None:
+            return of_length_1(vectors)
+        return projected(vectors, CustomModels(self._settings).matrix(self._custom))
 
     def _make(self, texts: Sequence[str]) -> Floats:
         return self._engine.submit(self._base.path, texts, prompt=self._prompt, overlong=self._overlong).result()

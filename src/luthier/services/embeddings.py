@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.config import Settings
-from luthier.domain.embedding import Manners, manners_of
+from luthier.domain.embedding import Manners
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.embedding.cl100k import Cl100k
 from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
-from luthier.modeling.bases import BaseStore, LocalBase
-from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.bases import BaseStore
 from luthier.services.embedding_cache import EmbeddingCache, look
 from luthier.services.limits import usage_reporter
-from luthier.services.models import ModelService
+from luthier.services.models import ModelService, ServedEncoder
 
 MAX_INPUTS = 2048
 
@@ -60,9 +59,8 @@ class EmbeddingResult:
 class _Prepared:
     """A request that can be given to the engine."""
 
-    base: LocalBase
+    encoder: ServedEncoder
     texts: list[str]
-    prompt: str
     prompt_tokens: int
 
 
@@ -106,12 +104,12 @@ class EmbeddingService:
         except WeightsError as error:
             raise _unavailable(request.model, error) from error
         usage_reporter()(prepared.prompt_tokens)
-        shaped = await asyncio.to_thread(_shape, vectors, request.dimensions, self._width)
+        shaped = await asyncio.to_thread(_shape, vectors, prepared.encoder.matrix, request.dimensions, self._width)
         return EmbeddingResult(request.model, shaped, prepared.prompt_tokens)
 
     async def _embed(self, prepared: _Prepared) -> Vectors:
         """The engine's embeddings, or those that it made before."""
-        base, texts, prompt = prepared.base, prepared.texts, prepared.prompt
+        base, texts, prompt = prepared.encoder.base, prepared.texts, prepared.encoder.prompt
         if self._cache is None:
             return await asyncio.wrap_future(self._engine.submit(base.path, texts, prompt=prompt))
         lookup = await asyncio.to_thread(look, self._cache, base, texts, prompt)
@@ -123,20 +121,18 @@ class EmbeddingService:
 
     def _prepare(self, request: EmbeddingRequest) -> _Prepared:
         _check_inputs(request.inputs)
-        base = self._models.resolve_encoder(request.model)
+        encoder = self._models.resolve_encoder(request.model)
         try:
-            card = EncoderCard.read(base.path)
             vocabulary = cl100k(self._bases.vocabulary())
         except WeightsError as error:
             raise _unavailable(request.model, error) from error
-        self._check_dimensions(request, card)
-        manners = manners_of(self._models.behind(request.model))
-        read = partial(_read, model=request.model, manners=manners, vocabulary=vocabulary)
+        self._check_dimensions(request, encoder)
+        read = partial(_read, model=request.model, manners=encoder.manners, vocabulary=vocabulary)
         texts, counts = zip(*(read(at, item) for at, item in enumerate(request.inputs)), strict=True)
-        return _Prepared(base, list(texts), card.prompt(manners.side), sum(counts))
+        return _Prepared(encoder, list(texts), sum(counts))
 
-    def _check_dimensions(self, request: EmbeddingRequest, card: EncoderCard) -> None:
-        most = max(card.dimensions, self._width or 0)
+    def _check_dimensions(self, request: EmbeddingRequest, encoder: ServedEncoder) -> None:
+        most = max(encoder.dimensions, self._width or 0)
         if request.dimensions is not None and not 1 <= request.dimensions <= most:
             raise InvalidRequestError(
                 f"'dimensions' is {request.dimensions}, but the embeddings of '{request.model}' have {most} numbers: "
@@ -202,15 +198,16 @@ def _read(at: int, item: Input, *, model: str, manners: Manners, vocabulary: Cl1
     return (text.replace("\n", " ") if manners.joins_lines else text), count
 
 
-def _shape(vectors: Vectors, dimensions: int | None, width: int | None) -> Vectors:
-    """Cut to the dimensions asked for, bring to length 1, and lengthen by zeros.
+def _shape(vectors: Vectors, matrix: Vectors | None, dimensions: int | None, width: int | None) -> Vectors:
+    """Customize, cut to the dimensions asked for, bring to length 1, and lengthen by zeros.
 
     Args:
         vectors: (N, D).
+        matrix: (D, P) of a customized model.
         dimensions: of the result, when asked for.
         width: of the result otherwise, at least.
     """
-    kept = vectors[:, :dimensions]
+    kept = (vectors if matrix is None else vectors @ matrix)[:, :dimensions]
     lengths = np.linalg.norm(kept.astype(np.float64), axis=1, keepdims=True)
     kept = (kept / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
     missing = (dimensions or width or 0) - kept.shape[1]

@@ -13,10 +13,11 @@ from luthier.catalogue.registry import Registry
 from luthier.completion.sequence import Weights
 from luthier.config import Settings
 from luthier.domain.deployment import Deployment
-from luthier.domain.embedding import manners_of
+from luthier.domain.embedding import Manners, manners_of
 from luthier.domain.hyperparameters import Method
 from luthier.domain.job import DEFAULT_ORGANIZATION
 from luthier.domain.model import TunedModel
+from luthier.embedding.projection import CustomModel, CustomModels
 from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.encoder_card import EncoderCard
@@ -26,7 +27,7 @@ from luthier.services.capabilities import Capabilities, chats
 from luthier.services.model_cards import ModelCard, ModelDetails
 from luthier.storage.deployments import DeploymentStore
 from luthier.storage.models import TunedModelStore
-from luthier.types import Tokenizer
+from luthier.types import Floats, Tokenizer
 
 BASE_OWNER = "luthier"
 
@@ -59,6 +60,33 @@ class ServedModel:
     context_length: int
 
 
+@dataclass(frozen=True)
+class ServedEncoder:
+    """An embedding model, with its weights on this machine.
+
+    Args:
+        base: the weights.
+        card: what their folder says.
+        manners: how inputs are taken.
+        matrix: (D, P) of a customized model: its embeddings are the base's times this.
+    """
+
+    base: LocalBase
+    card: EncoderCard
+    manners: Manners
+    matrix: Floats | None = None
+
+    @property
+    def prompt(self) -> str:
+        """What is put before each text."""
+        return self.card.prompt(self.manners.side)
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of an embedding."""
+        return self.card.dimensions if self.matrix is None else self.matrix.shape[1]
+
+
 class ModelService:
     """What `/v1/models` does, and the way from a name to weights.
 
@@ -82,13 +110,15 @@ class ModelService:
         self._tuned = tuned
         self._evict = evict
         self._deployments = deployments
+        self._custom = CustomModels(settings)
 
     def models(self) -> list[ModelCard]:
-        """The aliases, then other bases on this machine, then tuned models, oldest first."""
+        """The aliases, other bases on this machine, tuned models, customized ones; the last two oldest first."""
         names = self._registry.names()
         served = {self._registry.resolve(name).entry.key for name in names}
         others = [base.key for base in self._bases.list() if base.key not in served and self._is_known(base.key)]
-        return [self._base_card(name) for name in [*names, *others]] + [*map(self._tuned_card, self._tuned.list())]
+        bases = [self._base_card(name) for name in [*names, *others]]
+        return [*bases, *map(self._tuned_card, self._tuned.list()), *map(self._custom_card, self._custom.list())]
 
     def list(self) -> list[ModelCard]:
         """Every name that a request can have: what `models` lists, and deployments in place of what they hide."""
@@ -111,11 +141,13 @@ class ModelService:
         Raises:
             NotFoundError: nobody knows the name.
         """
-        tuned = self._tuned.find(name)
-        return self._tuned_card(tuned) if tuned else self._base_card(name)
+        if tuned := self._tuned.find(name):
+            return self._tuned_card(tuned)
+        custom = self._find_custom(name)
+        return self._custom_card(custom) if custom else self._base_card(name)
 
     def delete(self, name: str) -> None:
-        """Delete a tuned model: its record, its files, and what is in memory of it.
+        """Delete a tuned model, its record, its files, and what is in memory of it; or a customized one.
 
         Raises:
             PermissionDeniedError: it is a base.
@@ -123,11 +155,14 @@ class ModelService:
             NotFoundError: nobody knows the name.
         """
         self._refuse_deployed(name)
+        if name in self._custom:
+            self._custom.delete(name)
+            return
         if self._tuned.find(name) is None:
             self._registry.resolve(name)
             raise PermissionDeniedError(
-                f"'{name}' is a base model. Only tuned models can be deleted here; to free the space of pulled "
-                "weights, remove their folder.",
+                f"'{name}' is a base model. Only tuned models can be deleted here, and customized ones; to free the "
+                "space of pulled weights, remove their folder.",
                 param="model",
             )
         model = self._tuned.delete(name)
@@ -153,9 +188,9 @@ class ModelService:
             InvalidRequestError: the base comes under terms that the user has to accept first, or it makes embeddings.
             UnavailableError: the base cannot be pulled, or its files are damaged.
         """
-        tuned = self._tuned.find(name)
+        tuned, custom = self._tuned.find(name), self._find_custom(name)
         try:
-            base = self._ensure(name, tuned.root if tuned else name, Kind.COMPLETION)
+            base = self._ensure(name, custom.base if custom else tuned.root if tuned else name, Kind.COMPLETION)
             tokenizer = _tokenizer(base.path)
         except WeightsError as error:
             raise UnavailableError(
@@ -163,16 +198,40 @@ class ModelService:
             ) from error
         return ServedModel(name, base, tuned, self._weights(base, tuned), tokenizer, context_length(base.path))
 
-    def resolve_encoder(self, name: str) -> LocalBase:
+    def resolve_encoder(self, name: str) -> ServedEncoder:
         """The weights behind a name that a request for embeddings has: deployments first."""
         return self.resolve_encoder_model(self.behind(name))
 
-    def resolve_encoder_model(self, name: str) -> LocalBase:
-        """The weights of an embedding model, on this machine. Pulls and raises as `resolve_model`."""
+    def resolve_encoder_model(self, name: str) -> ServedEncoder:
+        """The weights of an embedding model, on this machine. Pulls and raises as `resolve_model`.
+
+        Raises:
+            InvalidRequestError: besides, a customized model whose base's weights are others now.
+        """
         if self._tuned.find(name):
             raise InvalidRequestError(_OTHER_KIND[Kind.EMBEDDING].format(name), param="model")
+        custom = self._find_custom(name)
         try:
-            return self._ensure(name, name, Kind.EMBEDDING)
+            base = self._ensure(name, custom.base if custom else name, Kind.EMBEDDING)
+            card = EncoderCard.read(base.path)
+            if custom is None:
+                return ServedEncoder(base, card, manners_of(name))
+            custom.check(base, card.dimensions)
+            return ServedEncoder(base, card, manners_of(custom.base), self._custom.matrix(custom))
+        except WeightsError as error:
+            raise UnavailableError(
+                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
+            ) from error
+
+    def manners(self, name: str) -> Manners:
+        """How inputs of an embedding model of this name are taken: a customized one has its base's manners."""
+        model = self.behind(name)
+        custom = self._find_custom(model)
+        return manners_of(custom.base if custom else model)
+
+    def _find_custom(self, name: str) -> CustomModel | None:
+        try:
+            return self._custom.find(name)
         except WeightsError as error:
             raise UnavailableError(
                 f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
@@ -229,6 +288,21 @@ class ModelService:
             details = ModelDetails(model.root, model.root, note=f"This model cannot answer now: {error.message}")
         details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
         return ModelCard(model.id, model.created_at, model.organization, model.root, model.parent, details)
+
+    def _custom_card(self, model: CustomModel) -> ModelCard:
+        name, base = model.id, model.base
+        try:
+            details = self._details(base)
+            local = self._bases.local(base)
+            if local is not None:
+                model.check(local, EncoderCard.read(local.path).dimensions)
+        except (NotFoundError, InvalidRequestError, WeightsError) as error:
+            details = ModelDetails(model.key, model.key, note=f"This model cannot answer now: {error.message}")
+        else:
+            changed = f"A matrix customizes the embeddings of {base}: cosines above {model.threshold:.3f} mean alike."
+            details = replace(details, note=" ".join(filter(None, (changed, details.note))))
+        details = replace(details, dimensions=model.dimensions, kind=Kind.EMBEDDING)
+        return ModelCard(name, model.created_at, DEFAULT_ORGANIZATION, root=base, parent=base, details=details)
 
     def _deployed_card(self, deployment: Deployment) -> ModelCard:
         """The card of the model behind a deployment, under the deployment's name."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from luthier.catalogue.entry import Kind
 from luthier.catalogue.vocabulary import CL100K_BASE
 from luthier.completion.legacy import token_text
-from luthier.domain.embedding import manners_of
 from luthier.embedding.cl100k import Cl100k
 from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore
@@ -90,7 +89,7 @@ class TokenService:
         if self._models.get(model).details.kind is not Kind.EMBEDDING:
             served = self._models.resolve(model)
             return served.base.key, served.tokenizer
-        if not manners_of(self._models.behind(model)).takes_ids:
+        if not self._models.manners(model).takes_ids:
             raise InvalidRequestError(
                 f"The tokens of '{model}' are not known here: those of the first generation are GPT-2's, which this "
                 "server does not have. text-embedding-ada-002 and its successors have cl100k_base's.",

@@ -121,7 +121,7 @@ def test_a_model_that_makes_embeddings(
     made = service.create("similar", ScaleType.STANDARD, name="vectors")
     assert made.status is DeploymentStatus.READY
     assert (engine.pinned, encoders.pinned) == ([], [tiny_encoder])
-    assert models.resolve_encoder("vectors").path == tiny_encoder
+    assert models.resolve_encoder("vectors").base.path == tiny_encoder
     service.delete("vectors")
     assert encoders.pinned == []
 

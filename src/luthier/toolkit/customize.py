@@ -1,0 +1,195 @@
+"""Customizing embeddings: a matrix, learnt from pairs of texts, after which a threshold tells alike from not alike.
+
+    pairs ─► split ─► negatives ─► folds ─► search by the folds' held-out rows ─► matrix and threshold ─► test rows
+            (test rows aside)      (of the training rows)                          (`learn`)               (`judge`)
+
+`learn` never sees a test row; `judge` never changes a matrix.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from luthier.errors import DataError
+from luthier.toolkit.customize_pairs import (
+    Ints,
+    Pairs,
+    clusters_of,
+    folds_of,
+    groups_of,
+    make_negatives,
+    pairs_of_classes,
+    split_pairs,
+    split_texts,
+    text_folds_of,
+)
+from luthier.toolkit.customize_scores import Accuracy, Numbers, accuracy_at, best_accuracy, cosines
+from luthier.toolkit.customize_search import Fold, Learned, Material, Report, Search, learn
+from luthier.types import Floats
+
+_CHOOSING = 20  # negatives for each positive among rows to choose by, weighted: more make the choice surer
+
+
+@dataclass(frozen=True)
+class Side:
+    """Accuracy on the test rows, once.
+
+    Args:
+        chosen: at the threshold that held-out training rows chose: what to expect of new pairs.
+        best: at the threshold that suits the test rows best, as the document reports.
+    """
+
+    chosen: Accuracy
+    best: Accuracy
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.chosen.as_dict(), "best_threshold": self.best.as_dict()}
+
+
+@dataclass(frozen=True)
+class Customization:
+    """A matrix, and what it does on test rows that had no part in it.
+
+    Args:
+        learned: the matrix and how it came about.
+        before, after: on the test rows.
+        similarities: of the test rows, `before` and `after`.
+        labels: of the test rows.
+        n_train: rows, or texts, to learn from; negatives that were made are not counted.
+        n_dropped: training rows left out because they share a text with a test row.
+    """
+
+    learned: Learned
+    before: Side
+    after: Side
+    similarities: dict[str, Numbers] = field(repr=False)
+    labels: Ints = field(repr=False)
+    n_train: int = 0
+    n_dropped: int = 0
+
+    @property
+    def matrix(self) -> Floats:
+        """(D, P)."""
+        return self.learned.matrix
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "before": self.before.as_dict(),
+            "after": self.after.as_dict(),
+            "threshold": self.learned.threshold,
+            "n_train": self.n_train,
+            "n_test": len(self.labels),
+            "n_dropped": self.n_dropped,
+            "dimensions": {"from": self.matrix.shape[0], "to": self.matrix.shape[1]},
+            "runs": [run.as_dict() for run in self.learned.runs],
+            "chosen": self.learned.runs[self.learned.chosen].as_dict(),
+            "interrupted": self.learned.interrupted,
+        }
+
+
+def customize_pairs(
+    vectors: Floats,
+    pairs: Pairs,
+    search: Search | None = None,
+    *,
+    negatives: int | None = None,
+    test_fraction: float = 0.5,
+    drop_shared: bool = True,
+    progress: Report | None = None,
+) -> Customization:
+    """Learn from pairs and test on others, the split made before the negatives.
+
+    Args:
+        vectors: (T, D), of the texts that the pairs' places mean.
+        pairs: positives, or positives and negatives.
+        negatives: that are made for each positive; None for 1 where no negatives are given and 0 otherwise.
+        test_fraction: of the rows.
+        drop_shared: leave out training rows with a text of a test row.
+        progress: told after each epoch.
+
+    Raises:
+        DataError: too few rows, or options that make no sense.
+    """
+    search = search or Search()
+    search.check()
+    given = int((pairs.labels < 0).sum())
+    per_positive = negatives if negatives is not None else 0 if given else 1
+    if not given and per_positive < 1:
+        raise DataError("All pairs are positive. Ask for at least one negative to be made for each (--negatives 1).")
+    split = split_pairs(pairs, test_fraction, search.seed, drop_shared=drop_shared)
+    test = split.test + make_negatives(split.test, per_positive, search.seed)
+    folds = []
+    for number, (learn_rows, choose_rows) in enumerate(folds_of(split.train, search.n_folds, search.seed)):
+        more = [
+            make_negatives(part, per_positive and max(per_positive, _CHOOSING), search.seed + 1000 * side + number)
+            for side, part in enumerate((learn_rows, choose_rows))
+        ]
+        folds.append(Fold(learn_rows + more[0], choose_rows + more[1]))
+    ratio = per_positive + given / pairs.n_positive
+    groups = groups_of(split.train, len(vectors)) if not given else None
+    learned = learn(vectors, Material(folds, groups, ratio), search, progress)
+    return replace(judge(learned, vectors, test), n_train=len(split.train), n_dropped=split.n_dropped)
+
+
+def customize_classes(
+    vectors: Floats,
+    classes: Ints | int,
+    search: Search | None = None,
+    *,
+    negatives: int = 1,
+    pairs_per_text: int = 5,
+    test_fraction: float = 0.5,
+    progress: Report | None = None,
+) -> Customization:
+    """Learn to bring texts of one class together: texts of a class are alike, of two classes not.
+
+    Args:
+        vectors: (T, D).
+        classes: (T,), numbers of classes; or how many clusters to make of the training texts in their place.
+        pairs_per_text: positive pairs that are made for each text.
+        others: as `customize_pairs`; here the fraction is of the texts.
+
+    Raises:
+        DataError: one class only, too few texts, or options that make no sense.
+    """
+    search = search or Search()
+    search.check()
+    if negatives < 1 or pairs_per_text < 1:
+        raise DataError("At least one negative for each positive and one pair for each text have to be made.")
+    known = None if isinstance(classes, int) else classes
+    train, test = split_texts(len(vectors), known, test_fraction, search.seed)
+    if isinstance(classes, int):
+        groups = np.full(len(vectors), -1, dtype=np.int64)
+        groups[train], groups[test] = clusters_of(vectors[train], vectors[test], classes, search.seed)
+    else:
+        groups = classes
+
+    test_pairs = pairs_of_classes(test, groups[test], pairs_per_text, negatives, search.seed)
+    pairs_of_classes(train, groups[train], pairs_per_text, negatives, search.seed)  # refuses what gives too few
+    folds = []
+    for number, parts in enumerate(text_folds_of(groups[train], search.n_folds, search.seed)):
+        learn_pairs, choose_pairs = (
+            pairs_of_classes(
+                train[part],
+                groups[train[part]],
+                pairs_per_text,
+                max(negatives, _CHOOSING),
+                search.seed + 1000 * side + number,
+                least=1,
+            )
+            for side, part in enumerate(parts)
+        )
+        folds.append(Fold(learn_pairs, choose_pairs))
+    learned = learn(vectors, Material(folds, groups, negatives), search, progress)
+    return replace(judge(learned, vectors, test_pairs), n_train=len(train))
+
+
+def judge(learned: Learned, vectors: Floats, test: Pairs) -> Customization:
+    """Accuracy on test rows before and after."""
+    before, after = cosines(vectors, test), cosines(vectors @ learned.matrix, test)
+    first, second = (
+        Side(accuracy_at(some, test.labels, threshold), best_accuracy(some, test.labels))
+        for some, threshold in ((before, learned.threshold_before), (after, learned.threshold))
+    )
+    return Customization(learned, first, second, {"before": before, "after": after}, test.labels)

@@ -1,9 +1,5 @@
 """`luthier embed`: a table with an embedding for each row."""
 
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +8,10 @@ import typer
 
 from luthier.cli import render
 from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, Model, embedder
+from luthier.cli.progress import progress
 
 if TYPE_CHECKING:
     from luthier.toolkit.obtain import Obtained
-    from luthier.toolkit.obtain import Report as Progress
-
-_LINE_SECONDS = 10.0  # between two lines of progress where there is no window
 
 
 class Overlong(StrEnum):
@@ -97,7 +91,7 @@ def embed(
     wish = Wish(max_tokens=max_tokens, drop_empty=drop_empty, newest=newest, by=by)
     with (
         embedder(model, url, api_key=api_key, long_texts=overlong.value, limit=limit, cached=not no_cache) as engine,
-        _progress() as report,
+        progress() as report,
     ):
         made_by: dict[str, Any] = {"revision": engine.revision, "overlong": overlong.value, "limit": engine.max_tokens}
         try:
@@ -137,64 +131,3 @@ def _tell(result: "Obtained") -> None:
     if result.n_resumed:
         rows.insert(1, ("Went on", f"{result.n_resumed:,} rows had been embedded before"))
     render.console().print(render.details(rows))
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress]":
-    """Shows rows, rate and time left on standard error: a bar in a window, a line now and then elsewhere."""
-    if sys.stderr.isatty():
-        yield from _bar()
-    else:
-        yield _Lines()
-
-
-def _bar() -> "Iterator[Progress]":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("Embedding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=render.console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None, rate="")
-        rate = _Rate()
-
-        def report(done: int, total: int) -> None:
-            speed = rate.of(done)
-            progress.update(task, completed=done, total=total, rate=f"{speed:,.0f} rows/s" if speed else "")
-
-        yield report
-
-
-class _Lines:
-    """Progress as lines; the first after a while, so that a short run says nothing."""
-
-    def __init__(self) -> None:
-        self._rate = _Rate()
-        self._next = time.monotonic() + _LINE_SECONDS
-
-    def __call__(self, done: int, total: int) -> None:
-        speed = self._rate.of(done)
-        if time.monotonic() < self._next or not speed or done == total:
-            return
-        self._next = time.monotonic() + _LINE_SECONDS
-        left = render.duration((total - done) / speed)
-        render.say(f"{done:,} of {total:,} rows, {speed:,.0f} rows/s, {left} left", stderr=True)
-
-
-class _Rate:
-    """Rows a second of this run alone."""
-
-    def __init__(self) -> None:
-        self._start: tuple[float, int] | None = None
-
-    def of(self, done: int) -> float | None:
-        """None before any row of this run is embedded."""
-        if self._start is None:
-            self._start = time.monotonic(), done
-            return None
-        began, before = self._start
-        return (done - before) / max(time.monotonic() - began, 1e-6) if done > before else None

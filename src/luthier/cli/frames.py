@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli.progress import progress
+
 if TYPE_CHECKING:
     from luthier.cli.remote_embedder import RemoteEmbedder
     from luthier.services.embedder import Embedder
@@ -63,15 +65,22 @@ def load_frame(
         DataError: the file does not fit, or a row has no text.
         LuthierError: the embeddings cannot be made.
     """
+    import numpy as np
+
     from luthier.toolkit.frame import Frame, read_frame, read_rows, texts_of
 
     if text is None:
         return read_frame(file, column)
     rows = read_rows(file)
     texts = texts_of(rows, text)
-    with embedder(model, url) as embed:
+    with embedder(model, url) as embed, progress() as report:
         embed.check(texts, range(len(texts)))
-        return Frame(rows, embed(texts), model, text)
+        report(0, len(texts))
+        pieces = []
+        for at in range(0, len(texts), embed.at_once):
+            pieces.append(embed(texts[at : at + embed.at_once]))
+            report(min(at + embed.at_once, len(texts)), len(texts))
+    return Frame(rows, np.concatenate(pieces), model, text)
 
 
 def embedder(

@@ -1,15 +1,26 @@
 """Memory that the C library keeps for itself."""
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 
-def trim_heap() -> None:
+def trim_heap(above: int = 0) -> None:
     """Give back to the system what lies idle in the heap. Does nothing where the C library is not glibc.
 
     Rows of ever other lengths leave holes in a heap that never shrinks; over hours they would add up to gigabytes.
+
+    Args:
+        above: do it only when the process holds more than so many bytes; memory that is given back must be fetched
+            again, which takes time.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and _resident_bytes() > above:
         with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident_bytes() -> int:
+    """What the process holds of the machine's memory, as proc(5) counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

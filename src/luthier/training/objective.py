@@ -82,6 +82,9 @@ class Objective(Protocol[E]):
         ...
 
 
+_UNTRIMMED = 3 << 30  # bytes; a pass adds at most about as much again
+
+
 class Passes:
     """Passes of packed rows through the base, within a budget of memory.
 
@@ -98,8 +101,7 @@ class Passes:
         """Outputs of the last layer where the batch predicts something, (N, hidden). Differentiate them within."""
         self.poll()
         n_tokens = batch.input_ids.shape[1]
-        if n_tokens > self.budget:
-            trim_heap()  # its blocks are larger than any hole that is left
+        trim_heap(above=0 if n_tokens > self.budget else _UNTRIMMED)  # a long row's blocks fit into no hole
         self.weights.prepare_pass(n_tokens)
         with recomputed_layers(self.base) if n_tokens > self.budget else nullcontext():
             hidden = last_hidden(self.base, batch.input_ids, batch.layout)  # (T, hidden)

@@ -21,7 +21,7 @@ from luthier.toolkit.customize_scores import (
 from luthier.toolkit.customize_training import Recipe, Trainer, Whitening, mean_matrix, turning
 from luthier.types import Floats
 
-_PATIENCE = 5  # epochs without a better loss after which a run ends
+_PATIENCE = 3  # epochs without a better loss after which a run ends
 _KEEP = 1e-4  # of the loss: what a run must gain for its matrix to be preferred to a simpler one
 
 

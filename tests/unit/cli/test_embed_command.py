@@ -10,6 +10,7 @@ import pytest
 
 from luthier.cli.frames import embedder, load_frame
 from luthier.config import Settings
+from luthier.embedding.projection import CustomModel, CustomModels, custom_name
 from luthier.errors import LuthierError
 from luthier.testing import make_byte_vocabulary
 from luthier.toolkit.frame import read_frame
@@ -107,6 +108,23 @@ def test_tokens_of_a_table(luthier: Callable[..., Any], reviews: Path, tmp_path:
     shown = luthier(*words).stdout
     assert "0 of more than 8,191" in shown
     assert "0.033000 USD" in shown
+
+
+def test_a_customized_model_counts_as_its_base(luthier: Callable[..., Any], reviews: Path, settings: Settings) -> None:
+    card = CustomModel(
+        id=custom_name("tiny", "mine"),
+        base="tiny",
+        key="key",
+        revision="revision",
+        width=32,
+        dimensions=3,
+        threshold=0.4,
+        created_at=0,
+        figures={},
+    )
+    CustomModels(settings).save(card, np.ones((32, 3), np.float32))
+    told = json.loads(luthier("tokens", str(reviews), "--text", "Text", "-m", "tiny:custom-mine", "--json").stdout)
+    assert (told["model"], told["total"], told["limit"]) == ("tiny:custom-mine", 66, 8191)
 
 
 def test_tokens_of_a_table_take_no_options_of_a_text(luthier: Callable[..., Any], reviews: Path) -> None:

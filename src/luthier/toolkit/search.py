@@ -228,7 +228,7 @@ def best(scores: Floats, k: int) -> NDArray[np.int64]:
 
 def bm25(texts: Sequence[str], query: str) -> Floats:
     """(N,) BM25 scores of texts for a question (Lucene's variant, k1 1.5, b 0.75); English stop words do not count."""
-    import bm25s
+    import bm25s  # type: ignore[import-untyped]
 
     def words(of: list[str]) -> list[list[str]]:
         cut: list[list[str]] = bm25s.tokenize(of, stopwords="en", return_ids=False, show_progress=False)

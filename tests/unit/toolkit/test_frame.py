@@ -142,3 +142,17 @@ def test_a_number_with_zeros_before_it_is_a_text(tmp_path: Path) -> None:
     assert rows["zip"].tolist() == ["01234", "5"]
     assert rows["n"].dtype == np.int64
     assert rows["x"].tolist() == [1, 1.5]
+
+
+def test_a_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    text = '\ufeffTitle,Text\r\n"a ""word""","one\nline, and another"\r\nNA,\u00fcber\r\n,null\r\n'
+    (tmp_path / "r.csv").write_bytes(text.encode())
+    rows = read_rows(tmp_path / "r.csv")
+    assert texts_of(rows, "{Title}|{Text}") == ['a "word"|one\nline, and another', "NA|\u00fcber", "|null"]
+
+
+def test_jsonl_of_several_kinds_in_a_column(tmp_path: Path) -> None:
+    lines = ['{"a": 1, "b": {"c": [1]}}', '{"a": 2.5, "d": true}', '{"b": "x", "a": null}', ""]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    rows = read_rows(tmp_path / "r.jsonl")
+    assert texts_of(rows, "{a}/{b}/{d}") == ['1.0/{"c": [1]}/', "2.5//True", "/x/"]

@@ -47,7 +47,7 @@ def customizing_page(made: Customization, source: str) -> Page:
     )
     page.figure(curves_figure(made))
     page.table(
-        ["Run", "Batch size", "Rate", "Dropout", "Width", "Whitening", "Best epoch", "Held-out loss", "accuracy"],
+        ["Run", "Batch size", "Rate", "Dropout", "Width", "Whitening", "Best epoch", "Held-out loss", "Accuracy"],
         [_row(number, run, number == made.learned.chosen) for number, run in enumerate(made.learned.runs)],
     )
     return page

@@ -100,7 +100,7 @@ def pairs_of_rows(
         negative: the label's word for not alike.
 
     Returns:
-        The distinct texts in the order of their first use, and the pairs. Pairs that occur twice are there once.
+        The distinct texts in the order of their first use, and a pair for each row that is not left out.
 
     Raises:
         DataError: a column that is not there, an empty text, a label that is none.
@@ -118,12 +118,9 @@ def pairs_of_rows(
         )
     texts: dict[str, int] = {}
     sides = [_places(kept[name], name, texts) for name in (text_1, text_2)]
-    same = np.flatnonzero(sides[0] == sides[1])
-    pairs = Pairs(sides[0], sides[1], labels).take(sides[0] != sides[1])
-    if not len(pairs):
-        raise DataError(f"In each of the {len(same)} rows '{text_1}' and '{text_2}' are the same text.")
-    _, unique = np.unique(np.stack([pairs.first, pairs.second, pairs.labels]), axis=1, return_index=True)
-    return list(texts), pairs.take(np.sort(unique))
+    if (sides[0] == sides[1]).all():
+        raise DataError(f"In each of the {len(labels)} rows '{text_1}' and '{text_2}' are the same text.")
+    return list(texts), Pairs(sides[0], sides[1], labels)
 
 
 def split_pairs(pairs: Pairs, test_fraction: float, seed: int, *, drop_shared: bool = True) -> Split:

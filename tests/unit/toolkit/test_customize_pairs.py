@@ -45,10 +45,11 @@ def test_spellings_of_labels(labels: list[object]) -> None:
     assert pairs_of_rows(rows)[1].labels.tolist() == [1, -1]
 
 
-def test_a_pair_that_occurs_twice_is_there_once() -> None:
-    rows = pd.DataFrame({"text_1": ["a", "a", "b"], "text_2": ["b", "b", "c"]})
+def test_every_row_is_a_pair_of_distinct_texts_places() -> None:
+    rows = pd.DataFrame({"text_1": ["a", "a", "b"], "text_2": ["b", "b", "b"]})
     texts, pairs = pairs_of_rows(rows, label=None)
-    assert (texts, len(pairs)) == (["a", "b", "c"], 2)
+    assert texts == ["a", "b"]
+    assert list(zip(pairs.first, pairs.second, strict=True)) == [(0, 1), (0, 1), (1, 1)]
 
 
 def test_the_split_is_the_documents() -> None:

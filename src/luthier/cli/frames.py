@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from luthier.cli import render
+from luthier.cli.models import PULL_WORDS
 from luthier.cli.progress import progress
 
 if TYPE_CHECKING:
+    from luthier.catalogue.pull import PullProgress
     from luthier.cli.remote_embedder import RemoteEmbedder
     from luthier.services.embedder import Embedder
     from luthier.toolkit.frame import Frame
@@ -117,4 +120,17 @@ def embedder(
         return RemoteEmbedder(settings, model, url, key, long_texts=LongTexts(long_texts), limit=limit, cached=cached)
     if limit is not None or api_key is not None:
         raise InvalidRequestError("--limit and --api-key are for a server: name it with --url, or leave them out.")
-    return Embedder(settings, model, long_texts=LongTexts(long_texts), cached=cached)
+    return Embedder(settings, model, long_texts=LongTexts(long_texts), cached=cached, pulling=_Pulling())
+
+
+class _Pulling:
+    """Says what is pulled, once for each stage: on a new machine the first embedding waits for its weights."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, news: "PullProgress") -> None:
+        words = f"{PULL_WORDS[news.stage]} {news.what}"
+        if words not in self._said:
+            self._said.add(words)
+            render.say(f"{words} …", stderr=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from luthier.domain.model import TunedModel
     from luthier.modeling.bases import LocalBase
 
-_WORDS = {
+PULL_WORDS = {
     "wait": "Waiting for another pull of",
     "download": "Downloading",
     "verify": "Checking",
@@ -193,7 +193,7 @@ class _Bars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, news: "PullProgress") -> None:
-        words = f"{_WORDS[news.stage]} {news.what}"
+        words = f"{PULL_WORDS[news.stage]} {news.what}"
         if words not in self._tasks:
             self.finish()
             self._tasks[words] = self._progress.add_task(words, total=None)

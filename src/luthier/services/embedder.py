@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from luthier.catalogue.entry import Kind
+from luthier.catalogue.pull import Report
 from luthier.config import Settings
 from luthier.domain.embedding import manners_of
 from luthier.embedding.cl100k import Cl100k
@@ -45,6 +46,7 @@ class Embedder:
     Args:
         model: a name that the catalogue knows, or a customized model.
         cached: look into the cache and keep what is made.
+        pulling: told how far a pull is.
 
     Raises:
         NotFoundError: nobody knows the name.
@@ -55,12 +57,18 @@ class Embedder:
     at_once = 256  # texts that are worth a call
 
     def __init__(
-        self, settings: Settings, model: str, *, long_texts: LongTexts = LongTexts.AVERAGE, cached: bool = True
+        self,
+        settings: Settings,
+        model: str,
+        *,
+        long_texts: LongTexts = LongTexts.AVERAGE,
+        cached: bool = True,
+        pulling: Report | None = None,
     ) -> None:
         self._settings = settings
         self._custom = CustomModels(settings).find(model)
         root = self._custom.base if self._custom else model
-        self._base = BaseStore(settings).ensure(root)
+        self._base = BaseStore(settings).ensure(root, pulling)
         if self._base.kind is not Kind.EMBEDDING:
             raise InvalidRequestError(
                 f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "

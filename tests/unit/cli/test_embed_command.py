@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from luthier.catalogue.pull import PullProgress, Stage
 from luthier.cli.frames import embedder, load_frame
 from luthier.config import Settings
 from luthier.embedding.projection import CustomModel, CustomModels, custom_name
 from luthier.errors import LuthierError
+from luthier.modeling.bases import BaseStore, LocalBase
+from luthier.services.embedder import Embedder
 from luthier.testing import make_byte_vocabulary
 from luthier.toolkit.frame import read_frame
 
@@ -137,3 +140,31 @@ def test_tokens_of_a_table_take_no_options_of_a_text(luthier: Callable[..., Any]
         done = luthier("tokens", str(reviews), "-m", "tiny", *words)
         assert isinstance(done.exception, LuthierError)
         assert said in done.exception.message
+
+
+def test_stopping_says_how_to_go_on(
+    luthier: Callable[..., Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Embedder, "_make", interrupt)
+    done = luthier("embed", str(reviews), "--text", "Summary", "-o", str(tmp_path / "o.csv"), "-m", "tiny")
+    assert done.exit_code == 130
+    assert "The same command goes on from here." in done.stderr
+
+
+def test_a_pull_on_the_way_is_told_once_a_stage(
+    luthier: Callable[..., Any], reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = BaseStore.ensure
+
+    def ensure(self: BaseStore, name: str, progress: Callable[[PullProgress], None]) -> LocalBase:
+        for stage in (Stage.DOWNLOAD, Stage.DOWNLOAD, Stage.VERIFY):
+            progress(PullProgress(stage, "some weights"))
+        return real(self, name)
+
+    monkeypatch.setattr(BaseStore, "ensure", ensure)
+    done = luthier("embed", str(reviews), "--text", "Summary", "-o", str(tmp_path / "o.csv"), "-m", "tiny")
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == ["Downloading some weights …", "Checking some weights …"]

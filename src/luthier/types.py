@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Floats]  # texts → (N, D), in their order, each of length 1
+Complete = Callable[[str], str]  # prompt → what a completion model goes on with
 
 
 class Tokenizer(Protocol):

@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from luthier.cli import batches, chat, completions, deployments, engines, files, fine_tunes, jobs, remote_models, render
+from luthier.cli.anomalies import dedupe, diversity, outliers
+from luthier.cli.cluster import cluster
 from luthier.cli.code import code
 from luthier.cli.customize import customize
 from luthier.cli.embed import embed
 from luthier.cli.keys import keys
 from luthier.cli.learning import classify, predict, regress
+from luthier.cli.map import map_
+from luthier.cli.match import match
 from luthier.cli.models import models, pull
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
+from luthier.cli.recommend import recommend
 from luthier.cli.remote import remote
 from luthier.cli.serve import serve
 from luthier.cli.tokens import tokens
@@ -90,12 +95,19 @@ app.command("chat", rich_help_panel=_MODELS)(remote(chat.chat))
 app.command(rich_help_panel=_MODELS)(tokens)
 
 app.command(rich_help_panel=_EMBEDDINGS)(embed)
+app.command("map", rich_help_panel=_EMBEDDINGS)(map_)
+app.command(rich_help_panel=_EMBEDDINGS)(cluster)
 app.command(rich_help_panel=_EMBEDDINGS)(regress)
 app.command(rich_help_panel=_EMBEDDINGS)(classify)
 app.command(rich_help_panel=_EMBEDDINGS)(predict)
 app.command("zero-shot", rich_help_panel=_EMBEDDINGS)(zero_shot)
 app.command(rich_help_panel=_EMBEDDINGS)(profiles)
 app.command(rich_help_panel=_EMBEDDINGS)(customize)
+app.command(rich_help_panel=_EMBEDDINGS)(recommend)
+app.command(rich_help_panel=_EMBEDDINGS)(match)
+app.command(rich_help_panel=_EMBEDDINGS)(outliers)
+app.command(rich_help_panel=_EMBEDDINGS)(diversity)
+app.command(rich_help_panel=_EMBEDDINGS)(dedupe)
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
 batch_commands.command("create")(remote(batches.create_batch))

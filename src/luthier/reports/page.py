@@ -72,7 +72,7 @@ class Page:
         Args:
             figure: texts of users in it, such as `hovertext`, must be escaped by who made it: Plotly reads some tags.
             caption: a line under it.
-            search: with a box that finds points by their `hovertext`.
+            search: with a box that finds points by their `customdata`, or else their `hovertext`.
         """
         drawn = json.loads(figure.to_json())
         drawn["layout"].pop("template", None)  # the page's own takes its place

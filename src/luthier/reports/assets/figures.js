@@ -15,9 +15,10 @@ for (const place of document.querySelectorAll(".plot")) {
   dark.addEventListener("change", () => Plotly.relayout(place, { template: theme() }));
 }
 
-// Points whose hover text holds every word that was typed stand out; the others fade.
+// Points whose text (`customdata`, else `hovertext`) holds every word that was typed stand out; the others fade.
 function searchable(place, input, count) {
   const texts = place.data.map((trace) => {
+    if (Array.isArray(trace.customdata)) return trace.customdata.map((text) => String(text).toLowerCase());
     const own = Array.isArray(trace.hovertext) ? trace.hovertext : [];
     return own.map((text) => plain(String(text)).toLowerCase());
   });

@@ -1,0 +1,184 @@
+"""`luthier outliers`, `diversity` and `dedupe`: rows that are odd, alike, or there twice."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli import render
+from luthier.cli.exploring import WIDTH, Png, Seed, Show, check_targets, write
+from luthier.cli.frames import (
+    DEFAULT_MODEL,
+    AsJson,
+    EngineUrl,
+    File,
+    Model,
+    Report,
+    TextTemplate,
+    VectorColumn,
+    load_frame,
+)
+from luthier.errors import DataError
+
+if TYPE_CHECKING:
+    from luthier.toolkit.dedupe import Duplicates
+    from luthier.toolkit.frame import Frame
+
+_GROUPS = 20  # of duplicates in a terminal
+
+
+class OutlierScore(StrEnum):
+    """Scores of `luthier.toolkit.outliers`, whose import is slow."""
+
+    DISTANCE = "distance"
+    LOF = "lof"
+
+
+def outliers(
+    file: File,
+    score: Annotated[
+        OutlierScore, typer.Option("--score", help="Distance to neighbours, or the local outlier factor.")
+    ] = OutlierScore.DISTANCE,
+    neighbours: Annotated[
+        int | None, typer.Option("--neighbors", "--neighbours", help="Rows each is compared with; by default 10.")
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", help="Take this share of the rows, such as 0.02, and not those above a threshold."),
+    ] = None,
+    seed: Seed = 42,
+    show: Show = None,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: Model = DEFAULT_MODEL,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+    report: Report = None,
+    png: Png = None,
+) -> None:
+    """Find rows that are far from all others."""
+    from luthier.reports.exploring import outlier_page, outlier_scatter, shorten
+    from luthier.toolkit.map import make_map
+    from luthier.toolkit.outliers import Score, find_outliers
+    from luthier.toolkit.shown import shown_texts
+
+    check_targets(report, png)
+    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    texts = shown_texts(frame, show)
+    found = find_outliers(frame.vectors, score=Score(score.value), neighbours=neighbours, share=share)
+    if as_json:
+        render.show_json({"file": file.name, **found.as_dict()})
+    else:
+        rows = [(str(row + 1), f"{found.scores[row]:.3f}", shorten(texts[row], WIDTH)) for row in found.rows]
+        if rows:
+            render.console().print(render.table(("Row", "Score", "Text"), rows, right=("Row", "Score")))
+        render.say(f"{len(rows):,} of {len(frame):,} rows are outliers (threshold {found.threshold:.3f}).")
+    if report is None and png is None:
+        return
+    title = f"Outliers in {file.name}"
+    scatter = outlier_scatter(found, make_map(frame.vectors, seed=seed), texts, title)
+    page = outlier_page(scatter, found, texts, title) if report else None
+    write(page, report, scatter.png() if png else None, png, quiet=as_json)
+
+
+def diversity(
+    file: File,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="COLUMN", help="Measure each value of a column, too.", show_default=False),
+    ] = None,
+    seed: Seed = 42,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: Model = DEFAULT_MODEL,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+    report: Report = None,
+    png: Png = None,
+) -> None:
+    """Measure how unlike each other the rows are."""
+    from luthier.reports.exploring import diversity_page, diversity_png
+    from luthier.toolkit.diversity import measure_diversity
+
+    check_targets(report, png)
+    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    found = measure_diversity(frame.vectors, list(frame.column(by)) if by is not None else None, seed=seed)
+    if as_json:
+        render.show_json({"file": file.name, "by": by, **found.as_dict()})
+    else:
+        rows = [
+            (group.name, f"{group.n_rows:,}", f"{group.mean_similarity:.3f}", f"{group.vendi:.1f}")
+            for group in (found.whole, *found.groups)
+        ]
+        headings = (by or "Group", "Rows", "Mean similarity", "Vendi score")
+        render.console().print(render.table(headings, rows, right=headings[1:]))
+        spread = ", ".join(f"{at:.0%} {value:.3f}" for at, value in found.quantiles.items())
+        render.say(f"Quantiles of the similarity of two rows: {spread}")
+    if report is None and png is None:
+        return
+    title = f"Diversity of {file.name}"
+    page = diversity_page(found, by, title) if report else None
+    write(page, report, diversity_png(found, title) if png else None, png, quiet=as_json)
+
+
+def dedupe(
+    file: File,
+    threshold: Annotated[
+        float, typer.Option("--threshold", help="Cosine from which two rows are near duplicates.")
+    ] = 0.95,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Write the rows that stay there.", show_default=False),
+    ] = None,
+    show: Show = None,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: Model = DEFAULT_MODEL,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+    report: Report = None,
+) -> None:
+    """Find rows that say the same as an earlier one, and write the others."""
+    from luthier.reports.exploring import duplicates_page, shorten
+    from luthier.toolkit.dedupe import find_duplicates
+    from luthier.toolkit.shown import shown_texts
+    from luthier.toolkit.writing import writer_for
+
+    check_targets(report, output)
+    if output is not None:
+        writer_for(output)
+        if output.exists() and output.samefile(file):
+            raise DataError(f"{output} is the file that is read. Give -o another name.")
+    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    texts = shown_texts(frame, show)
+    found = find_duplicates(frame.vectors, threshold)
+    if as_json:
+        render.show_json({"file": file.name, **found.as_dict()})
+    else:
+        for group in found.groups[:_GROUPS]:
+            for row in group.rows:
+                word = "keep" if row == group.rows[0] else "drop"
+                render.say(f"{word}  {row + 1:>6}  {shorten(texts[row], WIDTH)}")
+            render.say()
+        if len(found.groups) > _GROUPS:
+            render.say(f"… and {len(found.groups) - _GROUPS:,} more groups; --report and --json hold them all.")
+        kept = int(found.keep.sum())
+        render.say(f"{kept:,} of {len(frame):,} rows stay, {len(frame) - kept:,} repeat one of them.")
+    if output is not None:
+        _write_kept(frame, found, output, column or "embedding")
+    page = duplicates_page(found, texts, f"Near duplicates in {file.name}") if report else None
+    write(page, report, None, None, quiet=as_json)
+
+
+def _write_kept(frame: "Frame", found: "Duplicates", output: Path, column: str) -> None:
+    """The rows that stay, with their embeddings, as `luthier embed` writes them."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    from luthier.toolkit.writing import writer_for
+
+    rows = pa.Table.from_pandas(frame.rows[found.keep], preserve_index=False)
+    vectors = frame.vectors[found.keep]
+    told = {name: value for name, value in (("model", frame.model), ("text", frame.text)) if value is not None}
+    with writer_for(output)(output, rows.schema, column, vectors.shape[1], told) as put:
+        put(rows, vectors)

@@ -90,10 +90,12 @@ def zero_shot(
     else:
         rows = read_rows(file)
     with embedder(model, url) as embed:
-        if text is not None and not whole:
-            pieces = Pieces.of_sentences(texts_of(rows, text), embed)
+        texts = [] if text is None or (whole and frame is not None) else texts_of(rows, text)
+        embed.check(texts, range(len(texts)))
+        if texts and not whole:
+            pieces = Pieces.of_sentences(texts, embed)
         else:
-            pieces = Pieces.whole(frame.vectors if frame is not None else embed(texts_of(rows, str(text))))
+            pieces = Pieces.whole(frame.vectors if frame is not None else embed(texts))
         found = find(pieces, names, embed, phrasings=phrasing or (), described=described, threshold=threshold)
     judged = None
     if truth is not None:

@@ -14,6 +14,7 @@ from luthier.toolkit.machines import Array
 
 LEAST_ROWS = 30  # fewer scores say nothing about a distribution
 LEAST_SEPARATION = 2.0
+LEAST_SHARE = 0.05  # of the rows; a smaller heap is outliers, and no group
 _ROUNDS = 500
 _CLOSE = 1e-8  # change of the mean log likelihood at which the fit ends
 
@@ -37,6 +38,11 @@ class Mixture:
     def separation(self) -> float:
         """Ashman's D of two groups of equal width: (high - low) / deviation."""
         return (self.high - self.low) / self.deviation
+
+    @property
+    def has_two_groups(self) -> bool:
+        """Whether both heaps stand apart and neither is a handful of outliers."""
+        return self.separation >= LEAST_SEPARATION and LEAST_SHARE <= self.share <= 1 - LEAST_SHARE
 
     @property
     def threshold(self) -> float:

@@ -17,7 +17,7 @@ from luthier.toolkit.cross_validation import Rows
 from luthier.toolkit.machines import Array
 from luthier.toolkit.scores import ClassScores, PrecisionRecall, class_scores, confusion, precision_recall
 from luthier.toolkit.sentences import cut
-from luthier.toolkit.threshold import LEAST_SEPARATION, Mixture, fit_mixture
+from luthier.toolkit.threshold import Mixture, fit_mixture
 from luthier.types import Embed, Floats
 
 PHRASINGS = (
@@ -219,7 +219,7 @@ def zero_shot(
     rule: Rule = "nearest"
     if threshold is not None:
         rule, offsets = "given", np.array([0.0, threshold])
-    elif mixture is not None and mixture.separation >= LEAST_SEPARATION:
+    elif mixture is not None and mixture.has_two_groups:
         rule, offsets = "mixture", np.array([0.0, mixture.threshold])
     best = (scores - offsets).argmax(axis=1)
     return ZeroShot(names, texts, scores, tuple(names[index] for index in best), rule, offsets, mixture)

@@ -112,6 +112,14 @@ def test_one_heap_is_not_parted_by_a_mixture() -> None:
     assert fit_mixture(np.arange(5.0)) is None
 
 
+def test_a_few_outliers_are_no_group() -> None:
+    rng = np.random.default_rng(0)
+    found = fit_mixture(np.concatenate([rng.normal(0, 1, 990), rng.normal(9, 1, 10)]))
+    assert found is not None
+    assert found.separation > 4
+    assert not found.has_two_groups
+
+
 @pytest.mark.parametrize(
     ("text", "pieces"),
     [

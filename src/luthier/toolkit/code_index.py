@@ -207,16 +207,20 @@ def update_index(
         ConfigError: a grammar is not installed.
     """
     root = root.resolve()
+    paths = list_files(root, exclude)
+    if not paths:
+        raise _nothing(root, "there is no file of source in it")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / _LOCK, timeout=0):
-            return _update(root, folder, embed, model, exclude, progress)
+            return _update(root, paths, folder, embed, model, exclude, progress)
     except Timeout:
         raise ConflictError(f"Another process is indexing {root} now. Wait until it has finished.") from None
 
 
 def _update(
     root: Path,
+    paths: list[str],
     folder: Path,
     embed: Embed,
     model: str,
@@ -232,7 +236,7 @@ def _update(
     states: dict[str, FileState] = {}
     definitions: list[Definition] = []
     skipped = []
-    for path in list_files(root, exclude):
+    for path in paths:
         read = read_source(root, path)
         if isinstance(read, Skipped):
             skipped.append(read)
@@ -243,10 +247,7 @@ def _update(
         else:
             definitions += extract(path, read.source, read.language)
     if not definitions:
-        what = f"its {len(states)} files of source define nothing" if states else "there is no file of source in it"
-        known = ", ".join(language.name for language in LANGUAGES)
-        raise DataError(f"{root}: {what} that code search knows. Name another folder; it reads {known}.")
-
+        raise _nothing(root, f"its {len(states)} files of source define nothing")
     texts = [embedded_text(definition) for definition in definitions]
     vectors, embedded = _embed(texts, _known(before, folder, model), folder, embed, model, progress)
     CodeIndex(root, model, tuple(exclude), states, tuple(definitions), vectors).write(folder)
@@ -269,6 +270,11 @@ def _update(
         skipped=tuple(skipped),
         languages=languages,
     )
+
+
+def _nothing(root: Path, what: str) -> DataError:
+    known = ", ".join(language.name for language in LANGUAGES)
+    return DataError(f"{root}: {what} that code search knows. Name another folder; it reads {known}.")
 
 
 def _index_before(folder: Path, model: str) -> CodeIndex | None:

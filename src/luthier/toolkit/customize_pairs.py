@@ -311,7 +311,8 @@ def _places(column: pd.Series, name: str, texts: dict[str, int]) -> Ints:
     """Places of a column's texts in `texts`, which gets the new ones."""
     for row, text in zip(column.index, column, strict=True):
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"Row {row + 1 if isinstance(row, int) else row} has no text in the column '{name}'.")
+            number = row + 1 if isinstance(row, int) else row
+            raise DataError(f"Row {number} has no text in the column '{name}'. Fill it in or leave the row out.")
     return np.array([texts.setdefault(text, len(texts)) for text in column], dtype=np.int64)
 
 

@@ -1,6 +1,7 @@
 """A frame: the rows of a table and, for each, an embedding. What every workflow of the toolkit starts from."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Frame:
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             cell = column.iloc[bad[0]]
-            found = "is empty" if pd.isna(cell) else f"has {cell!r}"
+            found = "is empty" if pd.isna(cell) else f"has {textwrap.shorten(repr(cell), 60, placeholder=' …')}"
             raise DataError(
                 f"Row {bad[0] + 1} {found} in column '{name}', which must hold a number in every row. "
                 "Correct the row or leave it out."

@@ -168,3 +168,11 @@ def test_a_pull_on_the_way_is_told_once_a_stage(
     done = luthier("embed", str(reviews), "--text", "Summary", "-o", str(tmp_path / "o.csv"), "-m", "tiny")
     assert done.exit_code == 0
     assert done.stderr.splitlines() == ["Downloading some weights …", "Checking some weights …"]
+
+
+def test_the_table_itself_is_not_written_over(luthier: Callable[..., Any], reviews: Path) -> None:
+    before = reviews.read_bytes()
+    done = luthier("embed", str(reviews), "--text", TEMPLATE, "-m", "tiny", "-o", str(reviews))
+    assert isinstance(done.exception, LuthierError)
+    assert "is the table itself" in done.exception.message
+    assert reviews.read_bytes() == before

@@ -121,6 +121,7 @@ def test_a_repository_without_code(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no file of source"):
         update_index(tmp_path / "empty", folder, Words(), "m")
+    assert not folder.exists()
     (tmp_path / "empty/a.py").write_text("x = 1\n")
     with pytest.raises(DataError, match="1 files of source define nothing"):
         update_index(tmp_path / "empty", folder, Words(), "m")

@@ -40,6 +40,14 @@ def postgresql() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def pgvector() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that has pgvector, started when a test asks for it."""
+    server = PostgresServer(vectors=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random base model of 2 layers as a folder. Read-only: make a copy to change it."""
     from luthier.testing import make_tiny_base  # imports torch: only the tests that need it wait for that

@@ -1,5 +1,6 @@
 """A PostgreSQL server of the tests' own: no TCP port, nothing kept, never as root."""
 
+import importlib.util
 import itertools
 import os
 import shutil
@@ -22,17 +23,24 @@ class PostgresServer:
     """A server in a temporary folder; each call of `database` gives the URL of a new, empty schema to work in.
 
     PostgreSQL refuses to run as root, so root starts it as another user.
+
+    Args:
+        vectors: the one that the package pgserver carries, with pgvector; else the system's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, vectors: bool = False) -> None:
         pytest.importorskip("psycopg")
-        programs = _programs()
+        programs = _bundled() if vectors else _programs()
         if programs is None or os.name == "nt":
-            pytest.skip("PostgreSQL's own programs, initdb and postgres, are not there: apt-get install postgresql")
+            missing = "pip install pgserver" if vectors else "apt-get install postgresql"
+            pytest.skip(f"PostgreSQL's own programs, initdb and postgres, are not there: {missing}")
         self._user = _user()
         self._folder = Path(tempfile.mkdtemp(prefix="luthier-pg-"))  # short: a socket's path has 107 bytes
+        self._path = ",public" if vectors else ""
         if self._user is not None:
             shutil.chown(self._folder, self._user)
+            if vectors:  # the other user may not read where packages of root's lie
+                programs = _copied(programs, self._folder / "pg")
         self._numbers = itertools.count()
         data = self._folder / "data"
         self._run(programs / "initdb", "-D", data, "-U", "luthier", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -49,12 +57,15 @@ class PostgresServer:
         self._url = f"postgresql+psycopg://luthier@/postgres?host={self._folder}"
         self._admin = create_engine(self._url, isolation_level="AUTOCOMMIT")
         self._wait()
+        if vectors:
+            with self._admin.connect() as connection:
+                connection.execute(text("CREATE EXTENSION vector SCHEMA public"))
 
     def database(self) -> str:
         name = f"t{next(self._numbers)}"
         with self._admin.connect() as connection:
             connection.execute(text(f"CREATE SCHEMA {name}"))
-        return f"{self._url}&options=-csearch_path%3D{name}"
+        return f"{self._url}&options=-csearch_path%3D{name}{self._path}"
 
     def stop(self) -> None:
         self._admin.dispose()
@@ -88,6 +99,24 @@ def _programs() -> Path | None:
         return Path(found).resolve().parent
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return folders[-1].parent if folders else None
+
+
+def _bundled() -> Path | None:
+    """The programs within the package pgserver."""
+    found = importlib.util.find_spec("pgserver")
+    folders = (
+        [Path(folder) / "pginstall" / "bin" for folder in (found.submodule_search_locations or [])] if found else []
+    )
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+def _copied(programs: Path, to: Path) -> Path:
+    """Copies the bundled programs, and the libraries beside their package; gives the folder of the copies."""
+    package = programs.parents[1]
+    for folder in (package, package.with_name("pgserver.libs")):
+        if folder.exists():
+            shutil.copytree(folder, to / folder.name)
+    return to / package.name / "pginstall" / "bin"
 
 
 def _user() -> str | None:

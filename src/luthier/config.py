@@ -102,6 +102,14 @@ class Settings(BaseSettings):
         gt=0,
         description="Tokens a minute, read and generated, of each subject of such tokens; by default any number.",
     )
+    index_url: str | None = Field(
+        default=None,
+        description="Where vector stores and `luthier index` keep vectors: `postgresql://user:password@host/name` with "
+        "pgvector, or `http://host:6333` of Qdrant; by default folders inside home.",
+    )
+    vector_store_model: str = Field(
+        default="text-embedding-3-small", description="The model that embeds what vector stores hold."
+    )
     pip_index_url: str | None = Field(default=None, description="Index that pulls ask; by default pip's own settings.")
 
     @property
@@ -140,6 +148,16 @@ class Settings(BaseSettings):
     def custom_dir(self) -> Path:
         """One folder a customized embedding model: its matrix."""
         return self.home / "custom"
+
+    @property
+    def indexes_place(self) -> str | Path:
+        """Of `luthier index`."""
+        return self.index_url or self.home / "indexes"
+
+    @property
+    def vector_stores_place(self) -> str | Path:
+        """Of the vectors behind `/v1/vector_stores`."""
+        return self.index_url or self.home / "vector_stores"
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -268,7 +268,6 @@ def _not_offered(endpoint: str, call: Callable[[openai.OpenAI], Any]) -> Any:
             "POST /v1/uploads",
             lambda client: client.uploads.create(bytes=1, filename="a", mime_type="text/plain", purpose="fine-tune"),
         ),
-        _not_offered("GET /v1/vector_stores", lambda client: client.vector_stores.list()),
         _not_offered("GET /v1/assistants", lambda client: client.beta.assistants.list()),
         _not_offered(
             "GET /v1/fine_tuning/checkpoints/{model}/permissions",

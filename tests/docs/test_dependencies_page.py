@@ -11,7 +11,7 @@ def declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = [name for extra in project["project"]["optional-dependencies"].values() for name in extra]
     more = [name for name in project["dependency-groups"]["dev"] if name not in extras]
-    return [*project["project"]["dependencies"], *extras, *more]
+    return [name.partition(";")[0] for name in [*project["project"]["dependencies"], *extras, *more]]
 
 
 def test_each_dependency_has_a_reason_and_a_licence():

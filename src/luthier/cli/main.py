@@ -13,6 +13,7 @@ from luthier.cli.cluster import cluster
 from luthier.cli.code import code
 from luthier.cli.customize import customize
 from luthier.cli.embed import embed
+from luthier.cli.index import index
 from luthier.cli.keys import keys
 from luthier.cli.learning import classify, predict, regress
 from luthier.cli.map import map_
@@ -22,6 +23,7 @@ from luthier.cli.prepare import prepare, prepare_data
 from luthier.cli.quickstart import quickstart
 from luthier.cli.recommend import recommend
 from luthier.cli.remote import remote
+from luthier.cli.search import search
 from luthier.cli.serve import serve
 from luthier.cli.tokens import tokens
 from luthier.cli.zero_shot import profiles, zero_shot
@@ -29,8 +31,8 @@ from luthier.errors import LuthierError
 
 _TUNING = "Tune"
 _MODELS = "Models"
-_EMBEDDINGS = "Embeddings"
 _SERVER = "Server"
+_EMBEDDINGS = "Embeddings"
 
 app = typer.Typer(
     name="luthier",
@@ -108,6 +110,8 @@ app.command(rich_help_panel=_EMBEDDINGS)(match)
 app.command(rich_help_panel=_EMBEDDINGS)(outliers)
 app.command(rich_help_panel=_EMBEDDINGS)(diversity)
 app.command(rich_help_panel=_EMBEDDINGS)(dedupe)
+app.command(rich_help_panel=_EMBEDDINGS)(search)
+app.add_typer(index, name="index", rich_help_panel=_EMBEDDINGS)
 
 batch_commands = typer.Typer(no_args_is_help=True, help="Files of requests, answered in the background.")
 batch_commands.command("create")(remote(batches.create_batch))

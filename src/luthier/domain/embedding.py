@@ -51,3 +51,15 @@ def manners_of(name: str) -> Manners:
     if first["code"]:  # code is what is searched, text is what is asked
         side = Side.DOCUMENT if first["code"] == "code" else Side.QUERY
     return Manners(MAX_TOKENS_FIRST, takes_ids=False, joins_lines=first["code"] is None, side=side)
+
+
+def question_model(name: str) -> str:
+    """The model that embeds questions to texts that `name` embedded: the first generation had one for each side."""
+    asked = {"-doc-001": "-query-001", "-search-document": "-search-query", "-code-001": "-text-001"}
+    if _FIRST.fullmatch(name) or _SHORT.fullmatch(name):
+        for documents, questions in asked.items():
+            if name.endswith(documents):
+                return name.removesuffix(documents) + questions
+        if name.endswith("-code-search-code"):
+            return name.removesuffix("code") + "text"
+    return name

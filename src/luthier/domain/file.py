@@ -9,6 +9,12 @@ class Purpose(StrEnum):
     RESULTS = "fine-tune-results"
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"
+    ASSISTANTS = "assistants"  # for vector stores, as the next
+    USER_DATA = "user_data"
+
+
+UPLOADED_FOR = (Purpose.FINE_TUNE, Purpose.BATCH, Purpose.ASSISTANTS, Purpose.USER_DATA)
+"""The purposes that clients may give; files of the others are made here."""
 
 
 class FileStatus(StrEnum):

@@ -14,6 +14,9 @@ JOB_PREFIX = {Dialect.LEGACY: "ft-", Dialect.JOBS: "ftjob-"}
 FILE_PREFIX = "file-"
 EVENT_PREFIX = "ftevent-"
 BATCH_PREFIX = "batch_"
+STORE_PREFIX = "vs_"
+STORE_BATCH_PREFIX = "vsfb_"
+ATTEMPT_PREFIX = "vsfa_"
 _CHECKPOINT = re.compile(r":ckpt-step-\d+$")
 
 

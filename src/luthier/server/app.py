@@ -29,6 +29,7 @@ from luthier.server.openai import (
     health,
     models,
     tokens,
+    vector_stores,
 )
 from luthier.server.wire.base import ErrorAnswer
 from luthier.server.wiring import Services, open_services
@@ -99,7 +100,7 @@ def create_app(
     for part in (files, fine_tunes, models, completions, chat, embeddings):
         app.include_router(part.router)
         app.include_router(part.router, prefix="/openai", **_LIKE_OPENAI)
-    for part in (fine_tuning_jobs, batches, engines):  # which Azure has with OpenAI's own words
+    for part in (fine_tuning_jobs, batches, engines, vector_stores):  # which Azure has with OpenAI's own words
         app.include_router(part.router, prefix="/v1")
         app.include_router(part.router, prefix="/openai/v1", **_LIKE_OPENAI)
         tags: list[str | Enum] = [f"Azure: {str(part.router.tags[0]).lower()}"]

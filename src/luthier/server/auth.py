@@ -54,6 +54,7 @@ SCOPES = {
     "models": Needs(read=(Scope.READ, Scope.INFER), write=(Scope.TRAIN,)),
     "refresh": _TRAINING,  # where the old client, speaking Azure, asks for a file
     "tokenize": _INFERENCE,
+    "vector_stores": _INFERENCE,
 }
 """The one table of scopes, by resource: the first word of a path behind /v1, /openai, /openai/v1 or a deployment."""
 _UNLISTED = Needs(read=(Scope.ADMIN,), write=(Scope.ADMIN,))

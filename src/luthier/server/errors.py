@@ -121,7 +121,8 @@ def _allowed_methods(request: Request) -> list[str]:
 def from_validation(errors: Sequence[Any]) -> InvalidRequestError:
     """The first of pydantic's errors in plain words, its place as `param`."""
     first = errors[0]
-    parts = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
+    loc = first["loc"][1:] if first["loc"][:1] in (("body",), ("query",), ("path",)) else first["loc"]
+    parts = [str(part) for part in loc]
     place = ".".join(part for part in parts if not part.startswith("("))  # the name of one form of several
     if first["type"] == "missing":
         return InvalidRequestError(f"You must provide the parameter '{place}'.", param=place)

@@ -34,7 +34,6 @@ REASONS = {
     "skills": _THREADS,
     "threads": _THREADS,
     "uploads": "Send the whole file to /v1/files.",
-    "vector_stores": "Get embeddings from /v1/embeddings and keep them in a store of your own.",
     "vaults": _TEXT,
     "videos": _TEXT,
     "webhook_endpoints": _NO_TELLING,

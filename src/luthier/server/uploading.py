@@ -8,7 +8,7 @@ from anyio import to_thread
 from starlette.requests import Request
 
 from luthier.config import Settings
-from luthier.domain.file import File, Purpose
+from luthier.domain.file import UPLOADED_FOR, File
 from luthier.errors import InvalidRequestError, UnknownFieldError
 from luthier.server.multipart import receive_form
 from luthier.services.files import FileService
@@ -24,7 +24,7 @@ FORM: dict[str, Any] = {
                     "required": ["purpose", "file"],
                     "additionalProperties": False,
                     "properties": {
-                        "purpose": {"type": "string", "enum": [Purpose.FINE_TUNE.value, Purpose.BATCH.value]},
+                        "purpose": {"type": "string", "enum": [purpose.value for purpose in UPLOADED_FOR]},
                         "file": {"type": "string", "format": "binary"},
                     },
                 }

@@ -25,7 +25,10 @@ from luthier.services.keys import KeyService
 from luthier.services.limits import Limiter
 from luthier.services.models import ModelService
 from luthier.services.oidc import TokenVerifier
+from luthier.services.store_indexes import StoreIndexes
 from luthier.services.tokens import TokenService
+from luthier.services.vector_store_worker import VectorStoreWorker
+from luthier.services.vector_stores import VectorStoreService
 from luthier.storage.batches import BatchStore
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
@@ -35,6 +38,7 @@ from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.keys import KeyStore
 from luthier.storage.models import TunedModelStore
+from luthier.storage.vector_stores import VectorStoreStore
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Services:
     imports: FileImport
     tokens: TokenService
     chat: ChatService
+    vector_stores: VectorStoreService
 
 
 @contextmanager
@@ -90,7 +95,15 @@ def open_services(settings: Settings) -> Iterator[Services]:
         runner = BatchRunner(settings, batches, Blobs(settings), endpoints, models.get)
         runner.start()
         opened.callback(runner.stop)
-        file_service = FileService(settings, files, Blobs(settings))
+        stored, indexes = VectorStoreStore(database), StoreIndexes(settings)
+        opened.callback(indexes.close)
+        store_worker = VectorStoreWorker(stored, files, Blobs(settings), bases, embeddings, indexes)
+        store_worker.start()
+        opened.callback(store_worker.stop)
+        vector_stores = VectorStoreService(
+            settings, stored, files, Blobs(settings), embeddings, indexes, store_worker.wake
+        )
+        file_service = FileService(settings, files, Blobs(settings), vector_stores.forget)
         yield Services(
             access=AccessService(settings, KeyService(KeyStore(database)), tokens),
             limits=Limiter(),
@@ -104,4 +117,5 @@ def open_services(settings: Settings) -> Iterator[Services]:
             imports=FileImport(settings, file_service),
             tokens=TokenService(models, bases),
             chat=chat,
+            vector_stores=vector_stores,
         )

@@ -1,14 +1,14 @@
 """Files: taking them in, checking them, giving them back."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from luthier.config import Settings
 from luthier.datasets.batch_file import BatchFileReport, check_batch_file
 from luthier.datasets.validate import TrainingFileReport, check_training_file
 from luthier.domain.batch import ENDPOINTS
-from luthier.domain.file import File, FileStatus, Purpose
+from luthier.domain.file import UPLOADED_FOR, File, FileStatus, Purpose
 from luthier.domain.names import FILE_PREFIX, new_id
 from luthier.domain.page import Page
 from luthier.errors import InvalidRequestError
@@ -22,9 +22,13 @@ class FileService:
     """What `/v1/files` does.
 
     Args:
+        forget: is told the id of each file that is deleted.
     """
 
-    def __init__(self, settings: Settings, files: FileStore, blobs: Blobs) -> None:
+    def __init__(
+        self, settings: Settings, files: FileStore, blobs: Blobs, forget: Callable[[str], None] | None = None
+    ) -> None:
+        self._forget = forget
         self._settings = settings
         self._files = files
         self._blobs = blobs
@@ -38,10 +42,10 @@ class FileService:
             InvalidRequestError: a purpose that is not for uploads, or a name that cannot be one.
             PayloadTooLargeError: it is larger than the settings allow.
         """
-        if purpose not in (Purpose.FINE_TUNE, Purpose.BATCH):
+        if purpose not in UPLOADED_FOR:
             raise InvalidRequestError(
                 f"'{purpose}' is not a purpose that files can be uploaded for. "
-                f"Use '{Purpose.FINE_TUNE}' or '{Purpose.BATCH}'.",
+                f"Use {', '.join(map(repr, map(str, UPLOADED_FOR)))}.",
                 param="purpose",
             )
         if not filename.strip() or len(filename) > _MAX_FILENAME or not filename.isprintable():
@@ -52,8 +56,9 @@ class FileService:
         size = self._blobs.save(file_id, chunks, self._settings.max_file_bytes)
         try:
             report = self._check(self._blobs.path(file_id), Purpose(purpose))
-            status = FileStatus.PROCESSED if report.ok else FileStatus.ERROR
-            details = None if report.ok else report.summary()
+            fits = report is None or report.ok
+            status = FileStatus.PROCESSED if fits else FileStatus.ERROR
+            details = None if report is None or fits else report.summary()
             return self._files.create(
                 File(file_id, filename, Purpose(purpose), size, int(time.time()), status, details)
             )
@@ -61,7 +66,10 @@ class FileService:
             self._blobs.delete(file_id)  # no bytes without a record
             raise
 
-    def _check(self, path: Path, purpose: Purpose) -> TrainingFileReport | BatchFileReport:
+    def _check(self, path: Path, purpose: Purpose) -> TrainingFileReport | BatchFileReport | None:
+        """What is wrong with a file; None for those that are only looked into when they are used."""
+        if purpose in (Purpose.ASSISTANTS, Purpose.USER_DATA):
+            return None
         longest = self._settings.max_line_bytes
         if purpose is Purpose.BATCH:
             return check_batch_file(path, max_line_bytes=longest, endpoints=ENDPOINTS)
@@ -108,4 +116,6 @@ class FileService:
             InvalidRequestError: a job or batch that waits or runs reads it.
         """
         self._files.delete(file_id)
+        if self._forget is not None:
+            self._forget(file_id)
         self._blobs.delete(file_id)

@@ -20,11 +20,12 @@ _CONNECTIONS = 64  # at once; the server answers that many requests at a time
 _WRITE_LOCK, _SERVER_LOCK = 0x6C757401, 0x6C757402  # PostgreSQL's advisory locks have numbers for names
 
 
-def open_engine(address: str) -> Engine:
+def open_engine(address: str, named: str = "LUTHIER_DATABASE_URL") -> Engine:
     """An engine that keeps the promises above.
 
     Args:
         address: a database's URL; `postgresql://` and `postgres://` mean the driver that Luthier uses.
+        named: where the address comes from, as the beginning of a sentence.
 
     Raises:
         ConfigError: it is no URL, of another kind of database, lacks its driver, or does not answer.
@@ -36,16 +37,16 @@ def open_engine(address: str) -> Engine:
         prepare = _PREPARE.get(url.get_backend_name())
         if prepare is None:
             raise ConfigError(
-                f"LUTHIER_DATABASE_URL names a database of the kind '{url.get_backend_name()}'. Luthier keeps its "
+                f"{named} names a database of the kind '{url.get_backend_name()}'. Luthier keeps its "
                 "state in SQLite (by default) or PostgreSQL: postgresql+psycopg://user:password@host/name."
             )
         far = url.get_backend_name() != "sqlite"  # a connection may have died since it was last used
         engine = create_engine(url, pool_size=8, max_overflow=_CONNECTIONS - 8, pool_pre_ping=far)
     except (ArgumentError, NoSuchModuleError) as error:
-        raise ConfigError(f"LUTHIER_DATABASE_URL is no database URL: {error}") from None
+        raise ConfigError(f"{named} is no database URL: {error}") from None
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"LUTHIER_DATABASE_URL needs the package '{error.name}', which is not installed. For PostgreSQL: "
+            f"{named} needs the package '{error.name}', which is not installed. For PostgreSQL: "
             "pip install 'luthier[postgresql]'."
         ) from None
     prepare(engine)

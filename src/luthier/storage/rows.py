@@ -60,6 +60,7 @@ class Rows(Generic[T]):
         query: Select[Any],
         *,
         after: str | None = None,
+        before: str | None = None,
         limit: int | None = None,
         newest_first: bool = False,
         metadata: Mapping[str, str] | None = None,
@@ -68,19 +69,23 @@ class Rows(Generic[T]):
 
         Args:
             after: id of the last row of the page before.
+            before: id of the first row of the page that follows; this page ends before it, and `has_more` says
+                whether rows come before this page.
             limit: most rows of this page; None gives all.
             metadata: only rows whose `metadata` has these pairs.
 
         Raises:
-            InvalidRequestError: `after` is the id of no row.
+            InvalidRequestError: `after` or `before` is the id of no row.
         """
         position = self.table.c.position
         if after is not None:
-            start = connection.execute(select(position).where(self.table.c.id == after)).scalar_one_or_none()
-            if start is None:
-                raise InvalidRequestError(f"'after' names no {self.what}: {after}", param="after")
+            start = self._position(connection, after, "after")
             query = query.where(position < start if newest_first else position > start)
-        query = query.order_by(position.desc() if newest_first else position)
+        if before is not None:
+            end = self._position(connection, before, "before")
+            query = query.where(position > end if newest_first else position < end)
+        backwards = before is not None and after is None  # the rows nearest to `before` are wanted
+        query = query.order_by(position.desc() if newest_first != backwards else position)
         if metadata:  # filtered here: each database has JSON operators of its own
             rows = [
                 row
@@ -90,4 +95,12 @@ class Rows(Generic[T]):
         else:
             rows = list(connection.execute(query if limit is None else query.limit(limit + 1)).mappings())
         shown = rows if limit is None else rows[:limit]
+        if backwards:
+            shown = shown[::-1]
         return Page(tuple(self.load(row) for row in shown), has_more=len(rows) > len(shown))
+
+    def _position(self, connection: Connection, row_id: str, param: str) -> int:
+        found = connection.execute(select(self.table.c.position).where(self.table.c.id == row_id)).scalar_one_or_none()
+        if found is None:
+            raise InvalidRequestError(f"'{param}' names no {self.what}: {row_id}", param=param)
+        return int(found)

@@ -201,3 +201,53 @@ cached_embeddings = Table(
     UniqueConstraint("model", "digest"),
     sqlite_autoincrement=True,
 )
+
+vector_stores = Table(
+    "vector_stores",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("model", Text, nullable=False),
+    _json("metadata"),
+    Column("expires_days", BigInteger),
+    Column("emptied", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_active_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+vector_store_batches = Table(
+    "vector_store_batches",
+    metadata,
+    _position(),
+    Column("id", String(64), nullable=False, unique=True),
+    Column("store_id", String(64), ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("cancelled", Boolean, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+vector_store_files = Table(
+    "vector_store_files",
+    metadata,
+    _position(),
+    Column("id", String(160), nullable=False, unique=True),
+    Column("store_id", String(64), ForeignKey("vector_stores.id", ondelete="CASCADE"), nullable=False),
+    Column("file_id", String(64), nullable=False, index=True),
+    Column("batch_id", String(64), index=True),
+    Column("status", String(16), nullable=False),
+    _json("attributes"),
+    Column("max_tokens", Integer, nullable=False),
+    Column("overlap_tokens", Integer, nullable=False),
+    Column("n_pieces", BigInteger, nullable=False),
+    Column("usage_bytes", BigInteger, nullable=False),
+    Column("error_code", String(32)),
+    Column("error_message", Text),
+    Column("attempt", String(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index(None, "store_id", "position"),
+    Index(None, "status", "position"),
+    sqlite_autoincrement=True,
+)

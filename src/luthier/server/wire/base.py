@@ -12,6 +12,8 @@ T = TypeVar("T")
 class RequestBody(BaseModel):
     """A JSON object from a client. null means absent, and a field that nobody reads is refused by name.
 
+    Where null says something of its own, a field stands in `nullable`.
+
     Raises:
         UnknownFieldError: from validation, past pydantic, so that the nearest known name can be told.
     """
@@ -20,6 +22,7 @@ class RequestBody(BaseModel):
 
     title: ClassVar[str]
     """What the body is, as the start of a sentence."""
+    nullable: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -30,7 +33,7 @@ class RequestBody(BaseModel):
         for name in value:
             if name not in known:
                 raise UnknownFieldError(name, known, cls.title)
-        return {name: item for name, item in value.items() if item is not None}
+        return {name: item for name, item in value.items() if item is not None or name in cls.nullable}
 
 
 class Answer(BaseModel):

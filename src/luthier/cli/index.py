@@ -1,0 +1,255 @@
+"""`luthier index`: vectors that stay, in a folder, in PostgreSQL or in Qdrant."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli import render
+from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, TextTemplate, VectorColumn
+from luthier.cli.search import Hits, Query, QueryModel, Where, attributes_of
+
+if TYPE_CHECKING:
+    from luthier.storage.indexes import Indexes, VectorIndex
+
+index = typer.Typer(no_args_is_help=True, help="Vectors that stay: create, add, search, list, remove, drop.")
+
+_SHOWN = 300  # characters of a text in the terminal
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.", show_default=False)]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--at",
+        metavar="PLACE",
+        help="A folder, postgresql://user:password@host/name, or http://host:6333 of Qdrant; by default "
+        "LUTHIER_INDEX_URL, or `indexes` inside LUTHIER_HOME.",
+        show_default=False,
+    ),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option("--id", metavar="COLUMN", help="Column of ids; by default FILE:ROW.", show_default=False),
+]
+KeptText = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-text",
+        metavar="TEMPLATE",
+        help="Text to keep beside each vector: a column or a template; by default --text, or none.",
+        show_default=False,
+    ),
+]
+Attributes = Annotated[
+    str | None,
+    typer.Option(
+        "--attributes",
+        metavar="COLUMN,…",
+        help="Columns to keep for conditions; by default all.",
+        show_default=False,
+    ),
+]
+
+
+@index.command("create")
+def create(
+    name: Name,
+    file: File,
+    id_column: IdColumn = None,
+    keep_text: KeptText = None,
+    attributes: Attributes = None,
+    at: Place = None,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: QueryModel = None,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an index of a frame's rows."""
+    _put(name, file, id_column, keep_text, attributes, at, text, column, model, url, as_json, new=True)
+
+
+@index.command("add")
+def add(
+    name: Name,
+    file: File,
+    id_column: IdColumn = None,
+    keep_text: KeptText = None,
+    attributes: Attributes = None,
+    at: Place = None,
+    text: TextTemplate = None,
+    column: VectorColumn = None,
+    model: QueryModel = None,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a frame's rows into an index; a row whose id is there already takes the place of the old one."""
+    _put(name, file, id_column, keep_text, attributes, at, text, column, model, url, as_json, new=False)
+
+
+@index.command("search")
+def search(
+    name: Name,
+    query: Query,
+    k: Hits = 10,
+    where: Where = None,
+    at: Place = None,
+    model: QueryModel = None,
+    url: EngineUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what is nearest to a question."""
+    from luthier.cli.frames import embedder
+    from luthier.domain.embedding import question_model
+    from luthier.domain.filters import parse_where
+    from luthier.errors import DataError
+
+    if not query.strip():
+        raise DataError("The question is empty. Say in words what to look for.")
+    condition = parse_where(where) if where is not None else None
+    with _place(at) as indexes, _opened(indexes, name) as there:
+        with embedder(question_model(model or there.spec.model or DEFAULT_MODEL), url) as embed:
+            vector = embed([query])[0]
+        hits = there.search(vector, k, condition)
+    if as_json:
+        found = [
+            {
+                "id": hit.record.id,
+                "score": hit.score,
+                "text": hit.record.text,
+                "attributes": dict(hit.record.attributes),
+            }
+            for hit in hits
+        ]
+        render.show_json({"query": query, "index": name, "hits": found})
+        return
+    if not hits:
+        render.say("Nothing is there for which the condition holds." if where else f"The index '{name}' is empty.")
+    for hit in hits:
+        render.say(f"{hit.score:.3f}  {hit.record.id}", style="bold")
+        shown = {"": hit.record.text} if hit.record.text else hit.record.attributes
+        for key, value in shown.items():
+            line = " ".join(str(value).split())
+            if value is not None and line:
+                line = line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+                render.say(f"    {key}: {line}" if key else f"    {line}")
+
+
+@index.command("list")
+def list_indexes(at: Place = None, as_json: AsJson = False) -> None:
+    """The indexes of a place."""
+    with _place(at) as indexes:
+        found = []
+        for spec in indexes.specs():
+            with _opened(indexes, spec.name) as one:
+                found.append(
+                    {"name": spec.name, "dimensions": spec.dimensions, "model": spec.model, "vectors": len(one)}
+                )
+    if as_json:
+        render.show_json(found)
+    elif not found:
+        render.say("There is no index yet. Make one with `luthier index create NAME FRAME.parquet`.")
+    else:
+        rows = [(one["name"], f"{one['vectors']:,}", str(one["dimensions"]), one["model"] or "") for one in found]
+        render.console().print(
+            render.table(("Index", "Vectors", "Dimensions", "Model"), rows, right=("Vectors", "Dimensions"))
+        )
+
+
+@index.command("remove")
+def remove(
+    name: Name,
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="What to remove.")],
+    at: Place = None,
+) -> None:
+    """Remove records by their ids."""
+    with _place(at) as indexes, _opened(indexes, name) as there:
+        render.say(f"Removed {there.delete(ids):,} of {len(ids):,}; {len(there):,} are left in '{name}'.")
+
+
+@index.command("drop")
+def drop(name: Name, at: Place = None) -> None:
+    """Remove an index and all that is in it."""
+    with _place(at) as indexes:
+        indexes.drop(name)
+    render.say(f"The index '{name}' is gone.")
+
+
+def _put(
+    name: str,
+    file: Path,
+    id_column: str | None,
+    keep_text: str | None,
+    attributes: str | None,
+    at: str | None,
+    text: str | None,
+    column: str | None,
+    model: str | None,
+    url: str | None,
+    as_json: bool,
+    *,
+    new: bool,
+) -> None:
+    from luthier.cli.frames import load_frame
+    from luthier.errors import DataError
+    from luthier.storage.indexes import IndexSpec, Record
+    from luthier.toolkit.frame import texts_of
+
+    with _place(at) as indexes:
+        there = None if new else indexes.open(name)
+        by = model or (there.spec.model if there is not None else None) or DEFAULT_MODEL
+        frame = load_frame(file, text=text, column=column, model=by, url=url)
+        made_by = frame.model or model
+        if there is not None and made_by and there.spec.model and made_by != there.spec.model:
+            raise DataError(
+                f"The embeddings of {file.name} are of '{made_by}', those of the index '{name}' of "
+                f"'{there.spec.model}', and cannot be compared. Embed the file with --model {there.spec.model}."
+            )
+        ids = [f"{file.name}:{at + 1}" for at in range(len(frame))]
+        if id_column is not None:
+            ids = [str(one) for one in frame.column(id_column).tolist()]
+        names = None if attributes is None else [one.strip() for one in attributes.split(",") if one.strip()]
+        template = keep_text or text
+        texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
+        rows = zip(ids, texts, attributes_of(frame, names), strict=True)
+        records = [Record(one, kept, values) for one, kept, values in rows]
+        if there is None:
+            there = indexes.create(IndexSpec(name, frame.vectors.shape[1], made_by))
+        before = len(there)
+        try:
+            there.add(records, frame.vectors)
+            after = len(there)
+        except BaseException:
+            if new:
+                there.close()
+                indexes.drop(name)
+            raise
+        there.close()
+    added, replaced = after - before, len(frame) - (after - before)
+    if as_json:
+        render.show_json({"index": name, "added": added, "replaced": replaced, "vectors": after})
+    else:
+        render.say(f"'{name}' has {after:,} vectors: {added:,} added, {replaced:,} replaced.")
+
+
+@contextmanager
+def _place(at: str | None) -> "Iterator[Indexes]":
+    from luthier.config import load_settings
+    from luthier.storage.indexes import open_indexes
+
+    indexes = open_indexes(at or load_settings().indexes_place)
+    try:
+        yield indexes
+    finally:
+        indexes.close()
+
+
+@contextmanager
+def _opened(indexes: "Indexes", name: str) -> "Iterator[VectorIndex]":
+    opened = indexes.open(name)
+    try:
+        yield opened
+    finally:
+        opened.close()

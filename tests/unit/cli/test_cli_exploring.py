@@ -13,7 +13,7 @@ from luthier.cli import match as match_command
 from luthier.cli.anomalies import OutlierScore
 from luthier.cli.cluster import ClusterMethod
 from luthier.cli.map import MapMethod
-from luthier.errors import LuthierError
+from luthier.errors import LuthierError, NotFoundError
 from luthier.toolkit import cluster, outliers
 from luthier.toolkit import map as map_
 from luthier.toolkit.frame import read_frame
@@ -201,3 +201,16 @@ def test_bad_input_is_told_in_words(luthier, table, line, words):
 )
 def test_the_commands_offer_what_the_toolkit_has(command, toolkit):
     assert [item.value for item in command] == [item.value for item in toolkit]
+
+
+def test_this_process_completes(settings, tiny_base, monkeypatch):
+    aliases = settings.home / "aliases.toml"
+    aliases.parent.mkdir(parents=True, exist_ok=True)
+    aliases.write_text(f'[aliases]\nada = "{tiny_base.as_posix()}"\n', encoding="utf-8")
+    monkeypatch.setenv("LUTHIER_HOME", str(settings.home))
+    with completer_module.completer("ada", max_tokens=5) as complete:
+        first, second = complete("hello"), complete("hello")
+    assert first == second
+    assert first
+    with completer_module.completer("nobody") as complete, pytest.raises(NotFoundError):
+        complete("hello")

@@ -3,7 +3,7 @@
     LUTHIER_TEST_DATA=folder python benchmarks/embedding_tasks.py [TASK …] [--model NAME] [--embeddings FILE]
 
 Each task is done by the method that Luthier picks by default, chosen by cross-validation on the training rows (or, for
-zero-shot, by rules fixed beforehand); test rows are looked at once, at the end. Beside it stand the guide's method on
+zero-shot, without any label); test rows are looked at once, at the end. Beside it stand the guide's method on
 our embeddings, and a dummy. `--permuted` shuffles the target first: what is left then is chance.
 
 The folder holds fine_food_reviews_1k.csv: 1,000 reviews with Score, Summary, Text, UserId, ProductId; and for

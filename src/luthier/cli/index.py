@@ -152,7 +152,9 @@ def list_indexes(at: Place = None, as_json: AsJson = False) -> None:
     elif not found:
         render.say("There is no index yet. Make one with `luthier index create NAME FRAME.parquet`.")
     else:
-        rows = [(one["name"], f"{one['vectors']:,}", str(one["dimensions"]), one["model"] or "") for one in found]
+        rows = [
+            (str(one["name"]), f"{one['vectors']:,}", str(one["dimensions"]), str(one["model"] or "")) for one in found
+        ]
         render.console().print(
             render.table(("Index", "Vectors", "Dimensions", "Model"), rows, right=("Vectors", "Dimensions"))
         )

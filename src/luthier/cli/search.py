@@ -106,7 +106,7 @@ def _texts(frame: "Frame", template: str | None) -> list[str]:
 
     if template is not None:
         return texts_of(frame.rows, template)
-    names = [name for name in frame.rows.columns if frame.rows[name].map(type).eq(str).any()]
+    names = [name for name in frame.rows.columns if any(isinstance(cell, str) for cell in frame.rows[name])]
     if not names:
         raise DataError("The frame has no column of texts whose words could count. Leave out --hybrid.")
     return [" ".join(cell for cell in row if isinstance(cell, str)) for row in frame.rows[names].to_numpy().tolist()]

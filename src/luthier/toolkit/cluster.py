@@ -18,7 +18,7 @@ Labels = NDArray[np.int64]
 _TRIED = range(2, 13)  # numbers of clusters that --auto looks at
 _SILHOUETTE_ROWS = 2_000  # that the silhouette is measured on
 _STARTS = 10  # of k-means, of which the tightest counts
-_DENSITY_DIMS = 10  # in which HDBSCAN looks: in hundreds of dimensions no region is dense
+_DENSITY_DIMS = 5  # in which HDBSCAN looks: in hundreds of dimensions no region is dense
 _NEAREST = 5  # rows shown of each cluster
 _REPEATED = 0.995  # cosine from which two rows are shown as one
 
@@ -132,7 +132,7 @@ def best_kmeans(
 
 
 def hdbscan(vectors: ArrayLike, *, min_size: int | None = None, seed: int = 42, nearest: int = _NEAREST) -> Clustering:
-    """Dense regions by HDBSCAN (Campello, Moulavi and Sander 2013), in the first ten principal components.
+    """Dense regions by HDBSCAN (Campello, Moulavi and Sander 2013), in the first five principal components.
 
     Args:
         min_size: rows that a cluster has at least; by default a hundredth of all, 5 at least.
@@ -150,7 +150,7 @@ def hdbscan(vectors: ArrayLike, *, min_size: int | None = None, seed: int = 42, 
             f"A cluster of at least {size} rows does not fit {len(rows):,}: give 2 to {len(rows)}."
         )
     near, _ = principal(rows, min(_DENSITY_DIMS, *rows.shape), seed)
-    labels = HDBSCAN(min_cluster_size=size, min_samples=min(5, size), copy=True).fit_predict(near).astype(np.int64)
+    labels = HDBSCAN(min_cluster_size=size, min_samples=2, copy=True).fit_predict(near).astype(np.int64)
     if not (labels >= 0).any():
         raise DataError(
             f"No region of at least {size} rows is denser than the rest. Allow smaller ones with --min-size, or take "

@@ -1,6 +1,7 @@
 """`luthier search --report`: what was found, and how much it stands out from the rest."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,8 @@ from luthier.reports.page import COLOURS, Page
 from luthier.toolkit.search import SearchResult
 
 _BINS = 60
-_MOST_COLUMNS = 6
+_MOST_COLUMNS = 4
+_CELL = 240  # characters of a text that are shown
 
 
 def write_search_page(result: SearchResult, path: Path, title: str) -> None:
@@ -27,7 +29,7 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
     )
     how = "by meaning (cosine) and words (BM25), fused by reciprocal rank" if result.hybrid else "by meaning (cosine)"
     page.text(f"“{result.query}”, compared with {searched} {how}.")
-    names = list(result.hits[0].values if result.hits else {})[:_MOST_COLUMNS]
+    names = _columns(result)
     heads = ["Row", "Similarity", *(["Rank", "Rank by words"] if result.hybrid else []), *names]
     page.table(
         heads,
@@ -36,7 +38,7 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
                 hit.row + 1,
                 hit.similarity,
                 *([hit.rank, hit.word_rank] if result.hybrid else []),
-                *(hit.values[name] for name in names),
+                *(_short(hit.values[name]) for name in names),
             ]
             for hit in result.hits
         ],
@@ -69,3 +71,14 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
     page.heading("How much the hits stand out")
     page.figure(figure, caption="Similarities of all rows that were searched; the diamonds are the hits.")
     page.write(path)
+
+
+def _columns(result: SearchResult) -> list[str]:
+    """The columns that are shown: those with the longest texts first, since they are what was searched."""
+    names = list(result.hits[0].values if result.hits else {})
+    lengths = {name: max(len(str(hit.values[name])) for hit in result.hits) for name in names}
+    return sorted(names, key=lambda name: -lengths[name])[:_MOST_COLUMNS]
+
+
+def _short(value: Any) -> Any:
+    return value[: _CELL - 1] + "…" if isinstance(value, str) and len(value) > _CELL else value

@@ -174,6 +174,11 @@ def test_search(client: openai.OpenAI, filled: tuple[str, dict[str, str]]) -> No
 @pytest.mark.contract(
     f"POST {STORE}/search", ("filters", "filters.type", "filters.key", "filters.value", "filters.filters"), "honoured"
 )
+@pytest.mark.contract(
+    f"POST {STORE}/search",
+    ("filters.filters[].type", "filters.filters[].key", "filters.filters[].value"),
+    "honoured",
+)
 @pytest.mark.parametrize(
     ("filters", "numbers"),
     [
@@ -302,6 +307,10 @@ def test_files_that_cannot_be_read_fail_with_a_reason(
         client.vector_stores.files.content(failed.id, vector_store_id=store)
 
 
+def in_chunks_of(tokens: int, overlap: int) -> Any:
+    return {"type": "static", "static": {"max_chunk_size_tokens": tokens, "chunk_overlap_tokens": overlap}}
+
+
 @pytest.mark.contract(f"POST {BATCHES}", ("", "file_ids", "attributes", "chunking_strategy", "files"), "honoured")
 @pytest.mark.contract(f"POST {BATCHES}", ("chunking_strategy.type", "chunking_strategy.static"), "honoured")
 @pytest.mark.contract(
@@ -312,6 +321,16 @@ def test_files_that_cannot_be_read_fail_with_a_reason(
 @pytest.mark.contract(
     f"POST {BATCHES}", ("files[].file_id", "files[].attributes", "files[].chunking_strategy"), "honoured"
 )
+@pytest.mark.contract(
+    f"POST {BATCHES}",
+    (
+        "files[].chunking_strategy.type",
+        "files[].chunking_strategy.static",
+        "files[].chunking_strategy.static.max_chunk_size_tokens",
+        "files[].chunking_strategy.static.chunk_overlap_tokens",
+    ),
+    "honoured",
+)
 @pytest.mark.contract(f"GET {BATCHES}/{{batch_id}}", "", "honoured")
 @pytest.mark.contract(
     f"GET {BATCHES}/{{batch_id}}/files", ("", "after", "before", "limit", "order", "filter"), "honoured"
@@ -320,14 +339,16 @@ def test_batches_of_files(client: openai.OpenAI) -> None:
     store = client.vector_stores.create().id
     ids = [upload(client, name) for name in TEXTS]
     batch = client.vector_stores.file_batches.create(
-        store, file_ids=ids[:2], attributes={"x": 1}, chunking_strategy={"type": "auto"}
+        store, file_ids=ids[:2], attributes={"x": 1}, chunking_strategy=in_chunks_of(100, 20)
     )
     assert (batch.object, batch.vector_store_id, batch.file_counts.total) == ("vector_store.files_batch", store, 2)
     done = until(lambda: client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store))
     assert (done.status, done.file_counts.completed) == ("completed", 2)
-    each: Any = [{"file_id": ids[2], "attributes": {"x": 2}, "chunking_strategy": {"type": "auto"}}]
+    each: Any = [{"file_id": ids[2], "attributes": {"x": 2}, "chunking_strategy": in_chunks_of(200, 50)}]
     other = client.vector_stores.file_batches.create(store, files=each)
     until(lambda: client.vector_stores.file_batches.retrieve(other.id, vector_store_id=store))
+    chunked = [client.vector_stores.files.retrieve(id_, vector_store_id=store).chunking_strategy for id_ in ids[1:3]]
+    assert [one.to_dict() for one in chunked if one] == [in_chunks_of(100, 20), in_chunks_of(200, 50)]
     listed = client.vector_stores.file_batches.list_files
     assert [one.id for one in listed(batch.id, vector_store_id=store, order="asc")] == ids[:2]
     assert [one.id for one in listed(batch.id, vector_store_id=store, limit=1, before=ids[0]).data] == [ids[1]]
@@ -456,13 +477,95 @@ def test_a_store_that_is_not_there(server: Server, path: str) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "vector_store_id_not_found")
 
 
-def test_by_azures_client(server: Server, filled: tuple[str, dict[str, str]]) -> None:
+@pytest.mark.contract("POST /openai/vector_stores", "", "honoured")
+@pytest.mark.contract("POST /openai/vector_stores", "*", "honoured", how="As `POST /v1/vector_stores`.")
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/vector_stores/{vector_store_id}",
+    "*",
+    "honoured",
+    how="As `POST /v1/vector_stores/{vector_store_id}`.",
+)
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}/search", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/vector_stores/{vector_store_id}/search",
+    "*",
+    "honoured",
+    how="As `POST /v1/vector_stores/{vector_store_id}/search`.",
+)
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}/files", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/vector_stores/{vector_store_id}/files",
+    "*",
+    "honoured",
+    how="As `POST /v1/vector_stores/{vector_store_id}/files`.",
+)
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}/files/{file_id}", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/vector_stores/{vector_store_id}/files/{file_id}",
+    "*",
+    "honoured",
+    how="As `POST /v1/vector_stores/{vector_store_id}/files/{file_id}`.",
+)
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}/file_batches", "", "honoured")
+@pytest.mark.contract(
+    "POST /openai/vector_stores/{vector_store_id}/file_batches",
+    "*",
+    "honoured",
+    how="As `POST /v1/vector_stores/{vector_store_id}/file_batches`.",
+)
+@pytest.mark.contract("GET /openai/vector_stores/{vector_store_id}", "", "honoured")
+@pytest.mark.contract("DELETE /openai/vector_stores/{vector_store_id}", "", "honoured")
+@pytest.mark.contract("GET /openai/vector_stores/{vector_store_id}/files/{file_id}", "", "honoured")
+@pytest.mark.contract("DELETE /openai/vector_stores/{vector_store_id}/files/{file_id}", "", "honoured")
+@pytest.mark.contract("GET /openai/vector_stores/{vector_store_id}/files/{file_id}/content", "", "honoured")
+@pytest.mark.contract("GET /openai/vector_stores/{vector_store_id}/file_batches/{batch_id}", "", "honoured")
+@pytest.mark.contract("POST /openai/vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel", "", "honoured")
+@pytest.mark.contract("GET /openai/vector_stores", ("", "after", "before", "limit", "order"), "honoured")
+@pytest.mark.contract(
+    "GET /openai/vector_stores/{vector_store_id}/files", ("", "after", "before", "limit", "order", "filter"), "honoured"
+)
+@pytest.mark.contract(
+    "GET /openai/vector_stores/{vector_store_id}/file_batches/{batch_id}/files",
+    ("", "after", "before", "limit", "order", "filter"),
+    "honoured",
+)
+def test_by_azures_client(server: Server, client: openai.OpenAI) -> None:
     root = server.url.removesuffix("/v1")
+    ids = [upload(client, name) for name in TEXTS]
     with openai.AzureOpenAI(azure_endpoint=root, api_key="x", api_version="2025-04-01-preview", max_retries=0) as azure:
-        assert azure.vector_stores.retrieve(filled[0]).name == "food"
+        stores = azure.vector_stores
+        store = stores.create(name="food").id
+        assert stores.update(store, name="more food").name == "more food"
+        assert put(azure, store, ids[0], attributes={"a": 1}).status == "completed"
+        batch = stores.file_batches.create(store, file_ids=ids[1:])
+        until(lambda: stores.file_batches.retrieve(batch.id, vector_store_id=store))
+        batched = stores.file_batches.list_files
+        assert [one.id for one in batched(batch.id, vector_store_id=store, order="asc", limit=1).data] == ids[1:2]
+        assert [one.id for one in batched(batch.id, vector_store_id=store, order="asc", after=ids[1])] == ids[2:]
+        assert [one.id for one in batched(batch.id, vector_store_id=store, order="asc", before=ids[2])] == ids[1:2]
+        assert list(batched(batch.id, vector_store_id=store, filter="failed")) == []
+        with pytest.raises(openai.BadRequestError, match="No file of this batch is in progress"):
+            stores.file_batches.cancel(batch.id, vector_store_id=store)
+        listed = stores.files.list
+        assert [one.id for one in listed(store, order="asc", limit=1).data] == ids[:1]
+        assert [one.id for one in listed(store, order="asc", after=ids[0])] == ids[1:]
+        assert [one.id for one in listed(store, order="asc", before=ids[1], filter="completed")] == ids[:1]
+        assert stores.files.update(ids[0], vector_store_id=store, attributes={"a": 2}).attributes == {"a": 2}
+        assert stores.files.content(ids[0], vector_store_id=store).data[0].text == TEXTS["beans.txt"]
+        found = stores.search(store, query=TEXTS["beans.txt"], filters={"type": "eq", "key": "a", "value": 2})
+        assert [one.filename for one in found] == ["beans.txt"]
+        assert stores.files.delete(ids[0], vector_store_id=store).deleted
+        other = stores.create().id
+        assert [one.id for one in stores.list(limit=1).data] == [other]
+        assert [one.id for one in stores.list(limit=1, after=other).data] == [store]
+        assert [one.id for one in stores.list(limit=1, before=store, order="desc").data] == [other]
+        assert stores.retrieve(store).file_counts.total == 2
     with openai.OpenAI(base_url=f"{root}/openai/v1", api_key="x", max_retries=0) as azure_v1:
-        found = azure_v1.vector_stores.search(filled[0], query=TEXTS["beans.txt"], max_num_results=1)
-        assert found.data[0].filename == "beans.txt"
+        assert (
+            azure_v1.vector_stores.search(store, query=TEXTS["taffy.md"], max_num_results=1).data[0].file_id == ids[1]
+        )
+        assert azure_v1.vector_stores.delete(store).deleted
 
 
 def test_an_expired_store(server: Server, client: openai.OpenAI) -> None:

@@ -9,22 +9,24 @@ from luthier.domain.vector_store import StoredFile, StoredStatus
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import ServicesOf
 from luthier.server.wire.base import CursorPage
-from luthier.server.wire.vector_stores import (
-    CreateVectorStoreBody,
-    FileBatchBody,
+from luthier.server.wire.vector_store_objects import (
     FileBatchObject,
     FileContentPage,
-    PutFileBody,
-    SearchBody,
     SearchResultObject,
     SearchResultsPage,
     StoredFileDeleted,
     StoredFileObject,
     TextContent,
-    UpdateFileBody,
-    UpdateVectorStoreBody,
     VectorStoreDeleted,
     VectorStoreObject,
+)
+from luthier.server.wire.vector_stores import (
+    CreateVectorStoreBody,
+    FileBatchBody,
+    PutFileBody,
+    SearchBody,
+    UpdateFileBody,
+    UpdateVectorStoreBody,
 )
 
 router = APIRouter(prefix="/vector_stores", tags=["Vector stores"], route_class=JsonRoute)

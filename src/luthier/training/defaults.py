@@ -26,7 +26,9 @@ DECAY = "linear"  # after the warm-up, to 0: a key of optim.DECAYS
 WEIGHT_DECAY = 0.0
 BETAS = (0.9, 0.999)
 MAX_GRAD_NORM = 1.0
-AVERAGED_SHARE = 0.5  # of all steps, the last ones: the mean of their weights is the result; 0 takes the last
+AVERAGED_SHARE = (
+    0.5  # of a run, its last part: the result is the mean of the weights at the ends of the epochs that end in it
+)
 
 # What a run uses that its hyperparameters do not say. A checkpoint of a run with other values is not gone on with.
 OF_EVERY_RUN = (

@@ -97,7 +97,8 @@ class _Run:
         self._train, self._valid, self._run_dir = train, valid, run_dir
         self._steps_per_epoch = math.ceil(len(train) / hp.batch_size)
         self._n_steps = hp.n_epochs * self._steps_per_epoch
-        self._optimizer = Optimizer(weights.masters, base_rate * hp.learning_rate_multiplier, self._n_steps)
+        rate = base_rate * hp.learning_rate_multiplier
+        self._optimizer = Optimizer(weights.masters, rate, self._n_steps, list(self._averaged_steps()))
         self._checkpoints = Checkpoints(run_dir)
         self._state = RunState(_fingerprint(base, objective, train, valid, hp, base_rate))
         self._saved_step = 0
@@ -154,6 +155,12 @@ class _Run:
     def _epoch(self) -> int:
         """Of the last step done, from 1."""
         return math.ceil(self._state.step / self._steps_per_epoch)
+
+    def _averaged_steps(self) -> Iterator[int]:
+        """The last steps, from 0, of the epochs that end in the averaged share of the run, and of the last one."""
+        for epoch in range(1, self._hp.n_epochs + 1):
+            if epoch == self._hp.n_epochs or epoch >= (1 - defaults.AVERAGED_SHARE) * self._hp.n_epochs:
+                yield epoch * self._steps_per_epoch - 1
 
     def _batches_left(self) -> Iterator[list[Any]]:
         for epoch in range(self._epochs_done, self._hp.n_epochs):

@@ -1,7 +1,7 @@
 """The optimizer: AdamW on float32 masters, its learning rate over the run, and the mean of the last weights."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -35,13 +35,16 @@ class Optimizer:
         masters: the weights that learn, float32, changed in place. Their `.grad` is what a step uses up.
         learning_rate: at its peak.
         n_steps: of the whole run.
+        averaged: the steps, from 0 and ascending, the mean of whose weights the last of them leaves behind.
     """
 
-    def __init__(self, masters: Mapping[str, nn.Parameter], learning_rate: float, n_steps: int) -> None:
+    def __init__(
+        self, masters: Mapping[str, nn.Parameter], learning_rate: float, n_steps: int, averaged: Sequence[int] = ()
+    ) -> None:
         self._masters = dict(masters)
         self._learning_rate = learning_rate
         self._n_steps = n_steps
-        self._averaged_from = n_steps - round(defaults.AVERAGED_SHARE * n_steps)  # the first averaged step, from 0
+        self._averaged = list(averaged)
         self._mean: dict[str, torch.Tensor] = {}
         self._adam = torch.optim.AdamW(
             self._masters.values(), lr=0.0, betas=defaults.BETAS, weight_decay=defaults.WEIGHT_DECAY, fused=True
@@ -58,10 +61,10 @@ class Optimizer:
         self._adam.param_groups[0]["lr"] = self._learning_rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        if step >= self._averaged_from:
-            self._average(step - self._averaged_from + 1)
-        if step == self._n_steps - 1:
-            self._take_mean()
+        if step in self._averaged:
+            self._average(self._averaged.index(step) + 1)
+            if step == self._averaged[-1]:
+                self._take_mean()
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that another run needs to go on from here, but for the masters: a flat dict of tensors."""

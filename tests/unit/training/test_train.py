@@ -169,6 +169,19 @@ def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
     assert same(part, whole)
 
 
+@pytest.mark.parametrize(("n_epochs", "averaged"), [(1, [1]), (2, [1, 2]), (3, [2, 3]), (4, [2, 3, 4])])
+def test_the_result_is_the_mean_over_the_last_epochs_ends(
+    trainer: Trainer, n_epochs: int, averaged: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hp = replace(PLAIN, n_epochs=n_epochs)
+    mean = weights_of(trainer(yes_or_no(16), hp=hp, name="mean"))
+    monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.0)
+    models = trainer(yes_or_no(16), hp=hp, name="last").epochs
+    ends = [load_file(models[epoch - 1].folder / "adapter_model.safetensors") for epoch in averaged]
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, torch.stack([end[name] for end in ends]).mean(0))
+
+
 def test_a_killed_run_goes_on_from_its_last_checkpoint(trainer: Trainer) -> None:
     class KilledError(Exception):
         pass

@@ -26,9 +26,9 @@ DECAY = "linear"  # after the warm-up, to 0: a key of optim.DECAYS
 WEIGHT_DECAY = 0.0
 BETAS = (0.9, 0.999)
 MAX_GRAD_NORM = 1.0
-AVERAGED_SHARE = (
-    0.5  # of a run, its last part: the result is the mean of the weights at the ends of the epochs that end in it
-)
+# The result is the mean of the weights at the ends of epochs: those in this last part of the run, after so many steps.
+AVERAGED_SHARE = 0.5
+AVERAGED_FROM = 100  # steps; before, too little has been learnt
 
 # What a run uses that its hyperparameters do not say. A checkpoint of a run with other values is not gone on with.
 OF_EVERY_RUN = (
@@ -40,6 +40,7 @@ OF_EVERY_RUN = (
     "BETAS",
     "MAX_GRAD_NORM",
     "AVERAGED_SHARE",
+    "AVERAGED_FROM",
 )
 
 _T = TypeVar("_T")

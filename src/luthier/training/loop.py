@@ -157,10 +157,11 @@ class _Run:
         return math.ceil(self._state.step / self._steps_per_epoch)
 
     def _averaged_steps(self) -> Iterator[int]:
-        """The last steps, from 0, of the epochs that end in the averaged share of the run, and of the last one."""
-        for epoch in range(1, self._hp.n_epochs + 1):
-            if epoch == self._hp.n_epochs or epoch >= (1 - defaults.AVERAGED_SHARE) * self._hp.n_epochs:
-                yield epoch * self._steps_per_epoch - 1
+        """The last steps, from 0, of the epochs whose ends are averaged; the last epoch is always one of them."""
+        least = max((1 - defaults.AVERAGED_SHARE) * self._n_steps, defaults.AVERAGED_FROM)
+        for end in range(self._steps_per_epoch, self._n_steps + 1, self._steps_per_epoch):
+            if end >= least or end == self._n_steps:
+                yield end - 1
 
     def _batches_left(self) -> Iterator[list[Any]]:
         for epoch in range(self._epochs_done, self._hp.n_epochs):

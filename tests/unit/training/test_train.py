@@ -153,7 +153,7 @@ def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
     trainer: Trainer, method: Method, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defaults, "LORA_DROPOUT", 0.2)
-    monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.6)
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
     monkeypatch.setattr("luthier.training.interrupt._POLL_SECONDS", 0.0)
     hp = replace(BINARY, method=method, lora_rank=4 if method is Method.LORA else 0)
     data = yes_or_no(10), yes_or_no(6, seed=1)
@@ -173,9 +173,10 @@ def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
 def test_the_result_is_the_mean_over_the_last_epochs_ends(
     trainer: Trainer, n_epochs: int, averaged: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
     hp = replace(PLAIN, n_epochs=n_epochs)
     mean = weights_of(trainer(yes_or_no(16), hp=hp, name="mean"))
-    monkeypatch.setattr(defaults, "AVERAGED_SHARE", 0.0)
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", hp.n_epochs * 4)  # only the last step comes so late
     models = trainer(yes_or_no(16), hp=hp, name="last").epochs
     ends = [load_file(models[epoch - 1].folder / "adapter_model.safetensors") for epoch in averaged]
     for name, weight in mean.items():

@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.exploring import WIDTH, Png, Seed, Show, check_targets, write
-from luthier.cli.frames import (
-    DEFAULT_MODEL,
-    AsJson,
-    EngineUrl,
-    File,
-    Model,
-    Report,
-    TextTemplate,
-    VectorColumn,
-    load_frame,
-)
+from luthier.cli.exploring import WIDTH, Seed, Show
+from luthier.cli.frames import Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PageOutput, PictureOutput, check_targets, write
 from luthier.errors import DataError
 
 if TYPE_CHECKING:
@@ -35,8 +27,11 @@ class OutlierScore(StrEnum):
     LOF = "lof"
 
 
+@grouped
 def outliers(
-    file: File,
+    source: Source,
+    out: PictureOutput,
+    *,
     score: Annotated[
         OutlierScore, typer.Option("--score", help="Distance to neighbours, or the local outlier factor.")
     ] = OutlierScore.DISTANCE,
@@ -49,13 +44,6 @@ def outliers(
     ] = None,
     seed: Seed = 42,
     show: Show = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
-    png: Png = None,
 ) -> None:
     """Find rows that are far from all others."""
     from luthier.reports.exploring import outlier_page, outlier_scatter, shorten
@@ -63,49 +51,45 @@ def outliers(
     from luthier.toolkit.outliers import Score, find_outliers
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(report, png)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report, out.png)
+    frame = source.load(templates=[show])
     texts = shown_texts(frame, show)
     found = find_outliers(frame.vectors, score=Score(score.value), neighbours=neighbours, share=share)
-    if as_json:
-        render.show_json({"file": file.name, **found.as_dict()})
+    if out.as_json:
+        render.show_json({"file": source.file.name, **found.as_dict()})
     else:
         rows = [(str(row + 1), f"{found.scores[row]:.3f}", shorten(texts[row], WIDTH)) for row in found.rows]
         if rows:
             render.console().print(render.table(("Row", "Score", "Text"), rows, right=("Row", "Score")))
         render.say(f"{len(rows):,} of {len(frame):,} rows are outliers (threshold {found.threshold:.3f}).")
-    if report is None and png is None:
+    if out.report is None and out.png is None:
         return
-    title = f"Outliers in {file.name}"
+    title = f"Outliers in {source.file.name}"
     scatter = outlier_scatter(found, make_map(frame.vectors, seed=seed), texts, title)
-    page = outlier_page(scatter, found, texts, title) if report else None
-    write(page, report, scatter.png() if png else None, png, quiet=as_json)
+    page = outlier_page(scatter, found, texts, title) if out.report else None
+    write(page, out.report, scatter.png() if out.png else None, out.png, quiet=out.as_json)
 
 
+@grouped
 def diversity(
-    file: File,
+    source: Source,
+    out: PictureOutput,
+    *,
     by: Annotated[
         str | None,
         typer.Option("--by", metavar="COLUMN", help="Measure each value of a column, too.", show_default=False),
     ] = None,
     seed: Seed = 42,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
-    png: Png = None,
 ) -> None:
     """Measure how unlike each other the rows are."""
     from luthier.reports.exploring import diversity_page, diversity_png
     from luthier.toolkit.diversity import measure_diversity
 
-    check_targets(report, png)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report, out.png)
+    frame = source.load(columns=[by])
     found = measure_diversity(frame.vectors, list(frame.column(by)) if by is not None else None, seed=seed)
-    if as_json:
-        render.show_json({"file": file.name, "by": by, **found.as_dict()})
+    if out.as_json:
+        render.show_json({"file": source.file.name, "by": by, **found.as_dict()})
     else:
         rows = [
             (group.name, f"{group.n_rows:,}", f"{group.mean_similarity:.3f}", f"{group.vendi:.1f}")
@@ -115,15 +99,18 @@ def diversity(
         render.console().print(render.table(headings, rows, right=headings[1:]))
         spread = ", ".join(f"{at:.0%} {value:.3f}" for at, value in found.quantiles.items())
         render.say(f"Quantiles of the similarity of two rows: {spread}")
-    if report is None and png is None:
+    if out.report is None and out.png is None:
         return
-    title = f"Diversity of {file.name}"
-    page = diversity_page(found, by, title) if report else None
-    write(page, report, diversity_png(found, title) if png else None, png, quiet=as_json)
+    title = f"Diversity of {source.file.name}"
+    page = diversity_page(found, by, title) if out.report else None
+    write(page, out.report, diversity_png(found, title) if out.png else None, out.png, quiet=out.as_json)
 
 
+@grouped
 def dedupe(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     threshold: Annotated[
         float, typer.Option("--threshold", help="Cosine from which two rows are near duplicates.")
     ] = 0.95,
@@ -132,12 +119,6 @@ def dedupe(
         typer.Option("-o", "--output", metavar="OUT", help="Write the rows that stay there.", show_default=False),
     ] = None,
     show: Show = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Find rows that say the same as an earlier one, and write the others."""
     from luthier.reports.exploring import duplicates_page, shorten
@@ -145,16 +126,16 @@ def dedupe(
     from luthier.toolkit.shown import shown_texts
     from luthier.toolkit.writing import writer_for
 
-    check_targets(report, output)
+    check_targets(out.report, output)
     if output is not None:
         writer_for(output)
-        if output.exists() and output.samefile(file):
+        if output.exists() and output.samefile(source.file):
             raise DataError(f"{output} is the file that is read. Give -o another name.")
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    frame = source.load(templates=[show])
     texts = shown_texts(frame, show)
     found = find_duplicates(frame.vectors, threshold)
-    if as_json:
-        render.show_json({"file": file.name, **found.as_dict()})
+    if out.as_json:
+        render.show_json({"file": source.file.name, **found.as_dict()})
     else:
         for group in found.groups[:_GROUPS]:
             for row in group.rows:
@@ -166,9 +147,9 @@ def dedupe(
         kept = int(found.keep.sum())
         render.say(f"{kept:,} of {len(frame):,} rows stay, {len(frame) - kept:,} repeat one of them.")
     if output is not None:
-        _write_kept(frame, found, output, column or "embedding")
-    page = duplicates_page(found, texts, f"Near duplicates in {file.name}") if report else None
-    write(page, report, None, None, quiet=as_json)
+        _write_kept(frame, found, output, source.column or "embedding")
+    page = duplicates_page(found, texts, f"Near duplicates in {source.file.name}") if out.report else None
+    write(page, out.report, None, None, quiet=out.as_json)
 
 
 def _write_kept(frame: "Frame", found: "Duplicates", output: Path, column: str) -> None:

@@ -6,18 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.exploring import WIDTH, Png, Seed, Show, check_targets, write
-from luthier.cli.frames import (
-    DEFAULT_MODEL,
-    AsJson,
-    EngineUrl,
-    File,
-    Model,
-    Report,
-    TextTemplate,
-    VectorColumn,
-    load_frame,
-)
+from luthier.cli.exploring import WIDTH, Seed, Show
+from luthier.cli.frames import Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PictureOutput, check_targets, write
 from luthier.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -32,8 +24,11 @@ class ClusterMethod(StrEnum):
     HDBSCAN = "hdbscan"
 
 
+@grouped
 def cluster(
-    file: File,
+    source: Source,
+    out: PictureOutput,
+    *,
     k: Annotated[int | None, typer.Option("-k", help="Number of clusters.", show_default=False)] = None,
     auto: Annotated[
         bool, typer.Option("--auto", help="Choose the number, from 2 to 12, by silhouette; so it is without -k.")
@@ -62,13 +57,6 @@ def cluster(
     kind: Annotated[str, typer.Option("--kind", help="With --name-with: what the texts are.")] = "customer reviews",
     seed: Seed = 42,
     show: Show = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
-    png: Png = None,
 ) -> None:
     """Group rows that are alike, and say what each group is about."""
     from luthier.reports.exploring import cluster_page, cluster_scatter, shorten
@@ -77,17 +65,17 @@ def cluster(
     from luthier.toolkit.shown import shown_texts
 
     _check(k, auto, method, min_size)
-    check_targets(report, png)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report, out.png)
+    frame = source.load(columns=[mean], templates=[show])
     values = frame.numbers(mean) if mean is not None else None
     texts = shown_texts(frame, show)
     found = _find(frame.vectors, k, method, min_size, samples, seed)
     terms = distinctive_terms(texts, found.labels)
     names = [", ".join(terms[cluster.label]) or "(no words)" for cluster in found.clusters]
-    themes = _themes(found, texts, name_with, url, kind) if name_with is not None else None
+    themes = _themes(found, texts, name_with, source.url, kind) if name_with is not None else None
     means = found.means(values) if values is not None else None
-    if as_json:
-        answer = {"file": file.name, **found.as_dict()}
+    if out.as_json:
+        answer = {"file": source.file.name, **found.as_dict()}
         for at, item in enumerate(answer["clusters"]):
             item["terms"] = list(terms[at])
             item |= {"theme": themes[at]} if themes else {}
@@ -115,15 +103,15 @@ def cluster(
             render.say(f"\nCluster {item.label}", style="bold")
             for row in item.nearest:
                 render.say(f"  {row + 1:>6}  {shorten(texts[row], WIDTH)}")
-    if report is None and png is None:
+    if out.report is None and out.png is None:
         return
-    title = f"Clusters in {file.name}"
+    title = f"Clusters in {source.file.name}"
     place = make_map(frame.vectors, seed=seed)
     called = [f"{theme} ({name})" for theme, name in zip(themes, names, strict=True)] if themes else names
     scatter = cluster_scatter(found, place, called, texts, title)
     told = (mean, means) if mean is not None and means is not None else None
-    page = cluster_page(scatter, found, called, told, texts, title) if report else None
-    write(page, report, scatter.png() if png else None, png, quiet=as_json)
+    page = cluster_page(scatter, found, called, told, texts, title) if out.report else None
+    write(page, out.report, scatter.png() if out.png else None, out.png, quiet=out.as_json)
 
 
 def _check(k: int | None, auto: bool, method: ClusterMethod, min_size: int | None) -> None:

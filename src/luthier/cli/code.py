@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, Model
+from luthier.cli.frames import DEFAULT_MODEL, EngineUrl, Model
+from luthier.cli.outputs import AsJson
 
 if TYPE_CHECKING:
     from luthier.toolkit.code_index import Indexing, Progress

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from luthier.cli import frames, render
+from luthier.cli import frames, outputs, render
 from luthier.errors import DataError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -148,8 +148,8 @@ def customize(
             show_default=False,
         ),
     ] = None,
-    as_json: frames.AsJson = False,
-    report: frames.Report = None,
+    as_json: outputs.AsJson = False,
+    report: outputs.Report = None,
 ) -> None:
     """Fit embeddings to your own pairs of texts: learn a matrix, and keep the result as a model that can be asked.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.cli import render
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, Model, embedder
+from luthier.cli.frames import DEFAULT_MODEL, EngineUrl, Model, embedder
+from luthier.cli.outputs import AsJson
 from luthier.cli.progress import progress
 
 if TYPE_CHECKING:

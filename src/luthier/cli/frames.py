@@ -1,6 +1,8 @@
 """What the commands on embeddings share: the file they read, the texts they embed, and who embeds them."""
 
 import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,10 +50,62 @@ EngineUrl = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Report = Annotated[
-    Path | None, typer.Option("--report", metavar="HTML", help="Write a page with pictures there.", show_default=False)
+QueryModel = Annotated[
+    str | None,
+    typer.Option(
+        "-m", "--model", help="The model that embeds; by default the one that made the embeddings.", show_default=False
+    ),
 ]
+
+
+@dataclass(frozen=True)
+class QuerySource:
+    """The rows that a command works on, and who embeds them and what is asked of them."""
+
+    file: File
+    text: TextTemplate = None
+    column: VectorColumn = None
+    model: QueryModel = None
+    url: EngineUrl = None
+
+    def load(
+        self, *, model: str | None = None, columns: Iterable[str | None] = (), templates: Iterable[str | None] = ()
+    ) -> "Frame":
+        """The rows with their embeddings.
+
+        Args:
+            model: that embeds them, where another one is wanted.
+            columns, templates: that the command will ask for; what is not there is said before any row is embedded.
+
+        Raises: as `load_frame`.
+        """
+        by = model or self.model or DEFAULT_MODEL
+        return load_frame(
+            self.file,
+            text=self.text,
+            column=self.column,
+            model=by,
+            url=self.url,
+            columns=[name for name in columns if name is not None],
+            templates=[template for template in templates if template is not None],
+        )
+
+
+@dataclass(frozen=True)
+class Source(QuerySource):
+    """The rows that a command works on, and who embeds them."""
+
+    model: Model = DEFAULT_MODEL
+
+
+@dataclass(frozen=True)
+class PredictedSource(QuerySource):
+    """The rows whose values are predicted, and who embeds them."""
+
+    model: Annotated[
+        str | None,
+        typer.Option("-m", "--model", help="The model that embeds; by default the predictor's.", show_default=False),
+    ] = None
 
 
 def load_frame(
@@ -61,20 +115,29 @@ def load_frame(
     column: str | None = None,
     model: str = DEFAULT_MODEL,
     url: str | None = None,
+    columns: Sequence[str] = (),
+    templates: Sequence[str] = (),
 ) -> "Frame":
     """The rows of a file with their embeddings: its own, or, where `text` is given, made now.
 
+    Args:
+        columns: that must be there, which is found out before anything is embedded.
+        templates: of texts whose columns must be there, likewise.
+
     Raises:
-        DataError: the file does not fit, or a row has no text.
+        DataError: the file does not fit, lacks a column, or a row has no text.
         LuthierError: the embeddings cannot be made.
     """
     import numpy as np
 
-    from luthier.toolkit.frame import Frame, read_frame, read_rows, texts_of
+    from luthier.toolkit.frame import Frame, check_columns, read_frame, read_rows, texts_of
 
     if text is None:
-        return read_frame(file, column)
+        frame = read_frame(file, column)
+        check_columns(frame.rows, columns, templates)
+        return frame
     rows = read_rows(file)
+    check_columns(rows, columns, templates)
     texts = texts_of(rows, text)
     with embedder(model, url) as embed, progress() as report:
         embed.check(texts, range(len(texts)))

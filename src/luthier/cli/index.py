@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from luthier.cli import render
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, TextTemplate, VectorColumn
-from luthier.cli.search import Hits, Query, QueryModel, Where, attributes_of
+from luthier.cli.frames import DEFAULT_MODEL, EngineUrl, QueryModel, QuerySource
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import AsJson, Output
+from luthier.cli.search import Hits, Query, Where, attributes_of
 
 if TYPE_CHECKING:
     from luthier.storage.indexes import Indexes, VectorIndex
@@ -29,64 +31,56 @@ Place = Annotated[
         show_default=False,
     ),
 ]
-IdColumn = Annotated[
-    str | None,
-    typer.Option("--id", metavar="COLUMN", help="Column of ids; by default FILE:ROW.", show_default=False),
-]
-KeptText = Annotated[
-    str | None,
-    typer.Option(
-        "--keep-text",
-        metavar="TEMPLATE",
-        help="Text to keep beside each vector: a column or a template; by default --text, or none.",
-        show_default=False,
-    ),
-]
-Attributes = Annotated[
-    str | None,
-    typer.Option(
-        "--attributes",
-        metavar="COLUMN,…",
-        help="Columns to keep for conditions; by default all.",
-        show_default=False,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an index keeps of a frame's rows, and where it is."""
+
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id", metavar="COLUMN", help="Column of ids; by default FILE:ROW.", show_default=False),
+    ] = None
+    keep_text: Annotated[
+        str | None,
+        typer.Option(
+            "--keep-text",
+            metavar="TEMPLATE",
+            help="Text to keep beside each vector: a column or a template; by default --text, or none.",
+            show_default=False,
+        ),
+    ] = None
+    attributes: Annotated[
+        str | None,
+        typer.Option(
+            "--attributes",
+            metavar="COLUMN,…",
+            help="Columns to keep for conditions; by default all.",
+            show_default=False,
+        ),
+    ] = None
+    at: Place = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """Columns that are kept; None for all."""
+        if self.attributes is None:
+            return None
+        return [name.strip() for name in self.attributes.split(",") if name.strip()]
 
 
 @index.command("create")
-def create(
-    name: Name,
-    file: File,
-    id_column: IdColumn = None,
-    keep_text: KeptText = None,
-    attributes: Attributes = None,
-    at: Place = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: QueryModel = None,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-) -> None:
+@grouped
+def create(name: Name, kept: Kept, source: QuerySource, out: Output) -> None:
     """Make an index of a frame's rows."""
-    _put(name, file, id_column, keep_text, attributes, at, text, column, model, url, as_json, new=True)
+    _put(name, kept, source, out, new=True)
 
 
 @index.command("add")
-def add(
-    name: Name,
-    file: File,
-    id_column: IdColumn = None,
-    keep_text: KeptText = None,
-    attributes: Attributes = None,
-    at: Place = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: QueryModel = None,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-) -> None:
+@grouped
+def add(name: Name, kept: Kept, source: QuerySource, out: Output) -> None:
     """Put a frame's rows into an index; a row whose id is there already takes the place of the old one."""
-    _put(name, file, id_column, keep_text, attributes, at, text, column, model, url, as_json, new=False)
+    _put(name, kept, source, out, new=False)
 
 
 @index.command("search")
@@ -179,44 +173,31 @@ def drop(name: Name, at: Place = None) -> None:
     render.say(f"The index '{name}' is gone.")
 
 
-def _put(
-    name: str,
-    file: Path,
-    id_column: str | None,
-    keep_text: str | None,
-    attributes: str | None,
-    at: str | None,
-    text: str | None,
-    column: str | None,
-    model: str | None,
-    url: str | None,
-    as_json: bool,
-    *,
-    new: bool,
-) -> None:
-    from luthier.cli.frames import load_frame
+def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) -> None:
     from luthier.errors import DataError
     from luthier.storage.indexes import IndexSpec, Record
     from luthier.toolkit.frame import texts_of
 
-    with _place(at) as indexes:
+    with _place(kept.at) as indexes:
         there = None if new else indexes.open(name)
-        by = model or (there.spec.model if there is not None else None) or DEFAULT_MODEL
-        frame = load_frame(file, text=text, column=column, model=by, url=url)
-        made_by = frame.model or model
+        frame = source.load(
+            model=source.model or (there.spec.model if there is not None else None),
+            columns=[kept.id_column, *(kept.names or ())],
+            templates=[kept.keep_text],
+        )
+        made_by = frame.model or source.model
         if there is not None and made_by and there.spec.model and made_by != there.spec.model:
             raise DataError(
-                f"The embeddings of {file.name} are of '{made_by}', those of the index '{name}' of "
+                f"The embeddings of {source.file.name} are of '{made_by}', those of the index '{name}' of "
                 f"'{there.spec.model}', and cannot be compared. Embed the file with --model {there.spec.model}."
             )
-        ids = [f"{file.name}:{at + 1}" for at in range(len(frame))]
-        if id_column is not None:
-            ids = [str(one) for one in frame.column(id_column).tolist()]
-        names = None if attributes is None else [one.strip() for one in attributes.split(",") if one.strip()]
-        template = keep_text or text
+        ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
+        if kept.id_column is not None:
+            ids = [str(one) for one in frame.column(kept.id_column).tolist()]
+        template = kept.keep_text or source.text
         texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
-        rows = zip(ids, texts, attributes_of(frame, names), strict=True)
-        records = [Record(one, kept, values) for one, kept, values in rows]
+        rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)
+        records = [Record(one, text, values) for one, text, values in rows]
         if there is None:
             there = indexes.create(IndexSpec(name, frame.vectors.shape[1], made_by))
         before = len(there)
@@ -230,7 +211,7 @@ def _put(
             raise
         there.close()
     added, replaced = after - before, len(frame) - (after - before)
-    if as_json:
+    if out.as_json:
         render.show_json({"index": name, "added": added, "replaced": replaced, "vectors": after})
     else:
         render.say(f"'{name}' has {after:,} vectors: {added:,} added, {replaced:,} replaced.")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, Model, Report, TextTemplate, VectorColumn
+from luthier.cli.frames import PredictedSource, Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import Output, PageOutput, check_targets
 
 if TYPE_CHECKING:
     from luthier.toolkit.cross_validation import Trial
@@ -40,35 +42,32 @@ class ErrorMetric(StrEnum):
     MSE = "mse"
 
 
+@grouped
 def regress(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     target: Target,
     method: Methods = None,
     metric: Annotated[ErrorMetric, typer.Option(help="Error to make small: absolute or squared.")] = ErrorMetric.MAE,
     test_size: TestSize = 0.2,
     seed: Seed = 42,
     save: Save = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Predict a number, such as stars, from embeddings."""
-    from luthier.cli.frames import load_frame
     from luthier.cli.render import say, show_json
     from luthier.toolkit.regress import regress as learn
 
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(save, out.report)
+    frame = source.load(columns=[target])
     learned = learn(frame, target, methods=method or (), metric=metric.value, test_size=test_size, seed=seed)
     figures = {"method": learned.method, **learned.test.as_dict()}
     _keep(learned.predictor, save, frame, figures)
-    if report is not None:
+    if out.report is not None:
         from luthier.reports.learning import regression_page
 
-        regression_page(learned).write(report)
-    if as_json:
+        regression_page(learned).write(out.report)
+    if out.as_json:
         show_json(learned.as_dict())
         return
     say(f"Predicting '{target}' of {learned.test_rows} rows held out, learned from {learned.train_rows}")
@@ -78,37 +77,34 @@ def regress(
     ]
     _show(("", "MAE", "MSE", "R²"), rows)
     _show_trials(learned.trials, learned.metric.upper())
-    _show_written(save, report)
+    _show_written(save, out.report)
 
 
+@grouped
 def classify(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     target: Target,
     method: Methods = None,
     test_size: TestSize = 0.2,
     seed: Seed = 42,
     save: Save = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Predict a class from embeddings, with calibrated probabilities."""
-    from luthier.cli.frames import load_frame
     from luthier.cli.render import say, show_json
     from luthier.toolkit.classify import classify as learn
 
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(save, out.report)
+    frame = source.load(columns=[target])
     learned = learn(frame, target, methods=method or (), test_size=test_size, seed=seed)
     figures = {"method": learned.method, "accuracy": learned.accuracy, "log_loss": learned.log_loss}
     _keep(learned.predictor, save, frame, figures)
-    if report is not None:
+    if out.report is not None:
         from luthier.reports.learning import classification_page
 
-        classification_page(learned).write(report)
-    if as_json:
+        classification_page(learned).write(out.report)
+    if out.as_json:
         show_json(learned.as_dict())
         return
     say(f"Classifying '{target}' of {learned.test_rows} rows held out, learned from {learned.train_rows}")
@@ -136,32 +132,27 @@ def classify(
     ]
     _show(("true \\ predicted", *learned.classes), counts)
     _show_trials(learned.trials, "log loss")
-    _show_written(save, report)
+    _show_written(save, out.report)
 
 
+@grouped
 def predict(
     predictor: Annotated[
         Path,
         typer.Argument(metavar="PREDICTOR", help="What `classify` or `regress` kept by --save.", show_default=False),
     ],
-    file: File,
+    source: PredictedSource,
+    out: Output,
+    *,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write CSV or Parquet there.", show_default=False),
     ] = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Annotated[
-        str | None,
-        typer.Option("-m", "--model", help="The model that embeds; by default the predictor's.", show_default=False),
-    ] = None,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
 ) -> None:
     """Predict with what was learned. Texts without embeddings are embedded as the predictor's were."""
     from luthier.cli.predicting import run
 
-    run(predictor, file, output=output, text=text, column=column, model=model, url=url, as_json=as_json)
+    run(predictor, source, output, as_json=out.as_json)
 
 
 def _keep(predictor: "Predictor", path: Path | None, frame: "Frame", figures: dict[str, object]) -> None:

@@ -6,18 +6,10 @@ from typing import Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.exploring import Png, Seed, Show, check_targets, write
-from luthier.cli.frames import (
-    DEFAULT_MODEL,
-    AsJson,
-    EngineUrl,
-    File,
-    Model,
-    Report,
-    TextTemplate,
-    VectorColumn,
-    load_frame,
-)
+from luthier.cli.exploring import Seed, Show
+from luthier.cli.frames import Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PictureOutput, check_targets, write
 
 
 class MapMethod(StrEnum):
@@ -28,8 +20,11 @@ class MapMethod(StrEnum):
     UMAP = "umap"
 
 
+@grouped
 def map_(
-    file: File,
+    source: Source,
+    out: PictureOutput,
+    *,
     color: Annotated[
         str | None, typer.Option("--color", metavar="COLUMN", help="Colour the points by a column.", show_default=False)
     ] = None,
@@ -44,39 +39,32 @@ def map_(
     ] = None,
     seed: Seed = 42,
     show: Show = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
-    png: Png = None,
 ) -> None:
     """Draw a map on which rows that are alike lie together."""
     from luthier.reports.exploring import map_page, map_scatter
     from luthier.toolkit.map import Method, make_map
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(report, png)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report, out.png)
+    frame = source.load(columns=[color], templates=[show])
     colours = frame.column(color) if color is not None else None
     texts = shown_texts(frame, show)
     kind = Method(method.value)
     found = make_map(frame.vectors, kind, dims, seed=seed, perplexity=perplexity, neighbours=neighbours)
-    if as_json:
-        render.show_json({"file": file.name, **found.as_dict()})
+    if out.as_json:
+        render.show_json({"file": source.file.name, **found.as_dict()})
     else:
         told = ", ".join(f"{name} {value:g}" for name, value in found.settings.items())
         rows = [("Map", f"{len(frame):,} rows in {dims} dimensions by {kind.written} ({told})")]
         if found.explained:
             rows.append(("Explained", ", ".join(f"{share:.1%}" for share in found.explained) + " of the variance"))
         render.console().print(render.details(rows))
-        if report is None and png is None:
+        if out.report is None and out.png is None:
             render.say("Nothing is drawn yet: add --report map.html or --png map.png, or --json for the places.")
-    if report is None and png is None:
+    if out.report is None and out.png is None:
         return
     by = f", by {color}" if color else ""
-    title = f"Map of {file.name}{by}"
+    title = f"Map of {source.file.name}{by}"
     scatter = map_scatter(found, texts, colours, title)
-    page = map_page(scatter, found, title) if report else None
-    write(page, report, scatter.png() if png else None, png, quiet=as_json)
+    page = map_page(scatter, found, title) if out.report else None
+    write(page, out.report, scatter.png() if out.png else None, out.png, quiet=out.as_json)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.exploring import check_targets, write
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, Model, Report, embedder
+from luthier.cli.frames import DEFAULT_MODEL, EngineUrl, Model, embedder
+from luthier.cli.outputs import AsJson, Report, check_targets, write
 
 if TYPE_CHECKING:
     from luthier.toolkit.match import Match

@@ -1,10 +1,12 @@
 """What `luthier predict` does: the predictor read, the rows embedded as it wants them, the answers shown or written."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luthier.cli.frames import DEFAULT_MODEL, load_frame
+from luthier.cli.frames import PredictedSource
+from luthier.cli.outputs import check_targets
 from luthier.cli.render import console, say, show_json, table
 from luthier.errors import DataError
 from luthier.toolkit.frame import Frame, read_rows
@@ -19,20 +21,16 @@ _SHOWN = 10  # rows in the terminal
 
 def run(
     path: Path,
-    file: Path,
-    *,
+    source: PredictedSource,
     output: Path | None,
-    text: str | None,
-    column: str | None,
-    model: str | None,
-    url: str | None,
+    *,
     as_json: bool,
 ) -> None:
-    """Predict each row of `file`, and show or write what came out. Arguments as of the command."""
+    """Predict each row of `source`, and show or write what came out. Arguments as of the command."""
     if output is not None:
         check_output(output)
     predictor = load(path)
-    frame = _frame(predictor, file, text=text, column=column, model=model, url=url)
+    frame = _frame(predictor, source)
     answers = _answers(predictor, frame)
     if output is not None:
         write_rows(frame.rows.assign(**{str(name): answers[name] for name in answers}), output)
@@ -55,8 +53,7 @@ def check_output(path: Path) -> None:
     """Refuse a name that does not say what kind of file to write, before any work is done."""
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"{path} ends in neither .csv nor .parquet; name the file so that its kind is clear.")
-    if not path.parent.is_dir():
-        raise DataError(f"There is no folder {path.parent} to write {path.name} to; make it first.")
+    check_targets(path)
 
 
 def write_rows(rows: "pd.DataFrame", path: Path) -> None:
@@ -81,28 +78,22 @@ def write_profiles(frame: Frame, columns: Sequence[str], path: Path) -> None:
     write_rows(pd.concat(parts, ignore_index=True), path)
 
 
-def _frame(
-    predictor: Predictor, file: Path, *, text: str | None, column: str | None, model: str | None, url: str | None
-) -> Frame:
+def _frame(predictor: Predictor, source: PredictedSource) -> Frame:
     """The rows with vectors of the kind that the predictor learned from."""
     notes = predictor.notes or {}
     learned_from = notes.get("model")
-    wanted = model or learned_from or DEFAULT_MODEL
-    if text is None:
-        try:
-            frame = load_frame(file, column=column)
-        except DataError:
-            template = notes.get("text")
-            if column is not None or template is None:
-                raise
-            read_rows(file)  # what is wrong with the file itself is said first
-            return load_frame(file, text=template, model=wanted, url=url)
-    else:
-        frame = load_frame(file, text=text, model=wanted, url=url)
+    try:
+        frame = source.load(model=source.model or learned_from)
+    except DataError:
+        template = notes.get("text")
+        if source.text is not None or source.column is not None or template is None:
+            raise
+        read_rows(source.file)  # what is wrong with the file itself is said first
+        return replace(source, text=template).load(model=source.model or learned_from)
     if learned_from and frame.model and frame.model != learned_from:
         raise DataError(
             f"The predictor learned from embeddings by '{learned_from}', and these are by '{frame.model}'; "
-            f"embed {file.name} with --model {learned_from}."
+            f"embed {source.file.name} with --model {learned_from}."
         )
     return frame
 

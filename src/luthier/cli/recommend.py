@@ -5,22 +5,17 @@ from typing import Annotated
 import typer
 
 from luthier.cli import render
-from luthier.cli.exploring import WIDTH, Show, check_targets, rows_from_1, write
-from luthier.cli.frames import (
-    DEFAULT_MODEL,
-    AsJson,
-    EngineUrl,
-    File,
-    Model,
-    Report,
-    TextTemplate,
-    VectorColumn,
-    load_frame,
-)
+from luthier.cli.exploring import WIDTH, Show, rows_from_1
+from luthier.cli.frames import Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PageOutput, check_targets, write
 
 
+@grouped
 def recommend(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     like: Annotated[
         list[int],
         typer.Option("--like", metavar="ROW", help="A row that is liked, counted from 1; may be given often."),
@@ -34,24 +29,18 @@ def recommend(
         float, typer.Option("--diversity", help="From 0, the nearest, to below 1, the most unlike each other.")
     ] = 0.0,
     show: Show = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Recommend rows like those that are liked, and unlike those that are not."""
     from luthier.reports.exploring import recommendation_page, shorten
     from luthier.toolkit.recommend import recommend as find
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(report)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report)
+    frame = source.load(templates=[show])
     texts = shown_texts(frame, show)
     found = find(frame.vectors, rows_from_1(like), rows_from_1(dislike), k=k, diversity=diversity)
-    if as_json:
-        answer = {"file": file.name, **found.as_dict()}
+    if out.as_json:
+        answer = {"file": source.file.name, **found.as_dict()}
         for item in answer["recommendations"]:
             item["text"] = texts[item["row"] - 1]
         render.show_json(answer)
@@ -62,5 +51,5 @@ def recommend(
         lines = [(str(item.row + 1), f"{item.score:.3f}", shorten(texts[item.row], WIDTH)) for item in found.found]
         render.say()
         render.console().print(render.table(("Row", "Score", "Text"), lines, right=("Row", "Score")))
-    page = recommendation_page(found, texts, f"Recommendations from {file.name}") if report else None
-    write(page, report, None, None, quiet=as_json)
+    page = recommendation_page(found, texts, f"Recommendations from {source.file.name}") if out.report else None
+    write(page, out.report, None, None, quiet=out.as_json)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from luthier.cli.grouped import as_command
+
 if TYPE_CHECKING:
     from luthier.cli.client import Client
 
@@ -47,10 +49,9 @@ def remote(function: Callable[..., Any], options: Mapping[str, Any] | None = Non
         options: more options of the command, name → annotated type, that the function takes as `**fields`.
     """
     keyword = inspect.Parameter.KEYWORD_ONLY
-    signature = inspect.signature(function)
     own = [
         parameter.replace(kind=keyword)
-        for parameter in list(signature.parameters.values())[1:]
+        for parameter in list(inspect.signature(function).parameters.values())[1:]
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     extra = [
@@ -64,8 +65,4 @@ def remote(function: Callable[..., Any], options: Mapping[str, Any] | None = Non
         with server_of(ctx, url, api_key) as client:
             function(client, **arguments)
 
-    command.__name__ = function.__name__
-    command.__doc__ = function.__doc__
-    command.__signature__ = signature.replace(parameters=[*own, *extra])  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *extra]}
-    return command
+    return as_command(command, function, [*own, *extra])

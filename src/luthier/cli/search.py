@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.cli import render
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, Report, TextTemplate, VectorColumn
+from luthier.cli.frames import DEFAULT_MODEL, QuerySource
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PageOutput, check_targets
 
 if TYPE_CHECKING:
     from luthier.domain.filters import Filter
@@ -31,17 +33,14 @@ Where = Annotated[
     ),
 ]
 Hits = Annotated[int, typer.Option("-k", help="Most hits.", min=1)]
-QueryModel = Annotated[
-    str | None,
-    typer.Option(
-        "-m", "--model", help="The model that embeds; by default the one that made the embeddings.", show_default=False
-    ),
-]
 
 
+@grouped
 def search(
-    file: File,
+    source: QuerySource,
     query: Query,
+    out: PageOutput,
+    *,
     k: Hits = 10,
     where: Where = None,
     hybrid: Annotated[
@@ -59,17 +58,11 @@ def search(
     exact: Annotated[
         bool, typer.Option("--exact", help="Compare with every row, also above 100,000, where an index would be used.")
     ] = False,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: QueryModel = None,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Find the rows that mean what a question means."""
-    from luthier.cli.frames import embedder, load_frame
+    from luthier.cli.frames import embedder
     from luthier.domain.embedding import question_model
-    from luthier.domain.filters import parse_where
+    from luthier.domain.filters import keys_of, parse_where
     from luthier.errors import DataError
     from luthier.toolkit import search as toolkit
 
@@ -78,26 +71,27 @@ def search(
     if words is not None and not hybrid:
         raise DataError("--words says whose words count with --hybrid. Give --hybrid too, or leave out --words.")
     condition = parse_where(where) if where is not None else None
-    frame = load_frame(file, text=text, column=column, model=model or DEFAULT_MODEL, url=url)
-    made_by = model or frame.model or DEFAULT_MODEL
-    with embedder(question_model(made_by), url) as embed:
+    check_targets(out.report)
+    frame = source.load(columns=keys_of(condition) if condition is not None else (), templates=[words])
+    made_by = source.model or frame.model or DEFAULT_MODEL
+    with embedder(question_model(made_by), source.url) as embed:
         vector = embed([query])[0]
-    texts = _texts(frame, words or text) if hybrid else None
-    if len(frame) <= EXACT_BELOW or exact or hybrid or report is not None:
+    texts = _texts(frame, words or source.text) if hybrid else None
+    if len(frame) <= EXACT_BELOW or exact or hybrid or out.report is not None:
         result = toolkit.search(frame, query, vector, k=k, where=condition, texts=texts)
     else:
         toolkit.check_vector(vector, frame.vectors.shape[1], frame.model)
-        result = _through_index(file, column or text, frame, query, vector, k, condition)
-    if report is not None:
+        result = _through_index(source.file, source.column or source.text, frame, query, vector, k, condition)
+    if out.report is not None:
         from luthier.reports.searching import write_search_page
 
-        write_search_page(result, report, f"Search in {file.name}")
-    if as_json:
+        write_search_page(result, out.report, f"Search in {source.file.name}")
+    if out.as_json:
         render.show_json(result.as_dict())
     else:
         _show(result)
-        if report is not None:
-            render.say(f"The page is {report}.")
+        if out.report is not None:
+            render.say(f"The page is {out.report}.")
 
 
 def _texts(frame: "Frame", template: str | None) -> list[str]:

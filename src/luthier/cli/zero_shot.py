@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from luthier.cli.frames import DEFAULT_MODEL, AsJson, EngineUrl, File, Model, Report, TextTemplate, VectorColumn
+from luthier.cli.frames import Source
+from luthier.cli.grouped import grouped
+from luthier.cli.outputs import PageOutput, check_targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
     from luthier.toolkit.zero_shot import Judgement, ZeroShot
 
 
+@grouped
 def zero_shot(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     labels: Annotated[
         str, typer.Option("--labels", help="Labels with commas between: negative,positive.", show_default=False)
     ],
@@ -57,19 +62,13 @@ def zero_shot(
     whole: Annotated[
         bool, typer.Option("--whole", help="Compare whole texts, not their sentences: quicker, less exact.")
     ] = False,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Sort rows under labels that no row has yet.
 
     Each sentence is embedded by itself, which finds opinions better. Of a file with embeddings that does not say of
     what texts, whole texts are compared.
     """
-    from luthier.cli.frames import embedder, load_frame
+    from luthier.cli.frames import embedder
     from luthier.cli.predicting import check_output, write_rows
     from luthier.cli.render import show_json
     from luthier.toolkit.frame import read_rows, texts_of
@@ -83,34 +82,35 @@ def zero_shot(
     for label, words in _pairs(describe or (), "--describe"):
         described.setdefault(label, []).append(words)
     phrase(names, phrasing or (), described)  # what makes no sense is refused before anything is embedded
-    frame = None
+    check_targets(out.report)
+    told = dict(_pairs(counts_as or (), "--map"))
+    frame, model, text = None, source.model, source.text
     if text is None:
-        frame = load_frame(file, column=column)
+        frame = source.load()
         rows, model, text = frame.rows, frame.model or model, frame.text
     else:
-        rows = read_rows(file)
-    with embedder(model, url) as embed:
-        texts = [] if text is None or (whole and frame is not None) else texts_of(rows, text)
+        rows = read_rows(source.file)
+    true = _truth(rows, truth, told) if truth is not None else None
+    texts = [] if text is None or (whole and frame is not None) else texts_of(rows, text)
+    with embedder(model, source.url) as embed:
         embed.check(texts, range(len(texts)))
         if texts and not whole:
             pieces = Pieces.of_sentences(texts, embed)
         else:
             pieces = Pieces.whole(frame.vectors if frame is not None else embed(texts))
         found = find(pieces, names, embed, phrasings=phrasing or (), described=described, threshold=threshold)
-    judged = None
-    if truth is not None:
-        judged = judge(found, _truth(rows, truth, dict(_pairs(counts_as or (), "--map"))))
+    judged = judge(found, true) if true is not None else None
     if output is not None:
         columns = {f"score_{label}": found.scores[:, index] for index, label in enumerate(found.labels)}
         write_rows(rows.assign(label=found.predicted, **columns), output)
-    if report is not None:
+    if out.report is not None:
         from luthier.reports.zero_shot import zero_shot_page
 
-        zero_shot_page(found, judged).write(report)
-    if as_json:
+        zero_shot_page(found, judged).write(out.report)
+    if out.as_json:
         show_json(found.as_dict() | ({"judged": judged.as_dict()} if judged else {}))
     else:
-        _tell(found, judged, output, report)
+        _tell(found, judged, output, out.report)
 
 
 def _pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
@@ -177,8 +177,11 @@ def _tell(found: "ZeroShot", judged: "Judgement | None", output: Path | None, re
         say(f"\nThe page is {report}.")
 
 
+@grouped
 def profiles(
-    file: File,
+    source: Source,
+    out: PageOutput,
+    *,
     user: Annotated[str, typer.Option(help="Column of users.")] = "UserId",
     item: Annotated[str, typer.Option("--item", "--product", help="Column of products.")] = "ProductId",
     target: Annotated[str, typer.Option("--target", help="Column of stars, or another number.")] = "Score",
@@ -190,15 +193,8 @@ def profiles(
             "-o", "--output", metavar="PARQUET", help="Write the users' and products' means there.", show_default=False
         ),
     ] = None,
-    text: TextTemplate = None,
-    column: VectorColumn = None,
-    model: Model = DEFAULT_MODEL,
-    url: EngineUrl = None,
-    as_json: AsJson = False,
-    report: Report = None,
 ) -> None:
     """Users and products as means of their reviews, and whether their similarity foretells the stars."""
-    from luthier.cli.frames import load_frame
     from luthier.cli.predicting import check_output, write_profiles
     from luthier.cli.render import console, say, show_json, table
     from luthier.errors import DataError
@@ -208,15 +204,16 @@ def profiles(
         if output.suffix.lower() != ".parquet":
             raise DataError(f"{output} does not end in .parquet, which is how the means are written.")
         check_output(output)
-    frame = load_frame(file, text=text, column=column, model=model, url=url)
+    check_targets(out.report)
+    frame = source.load(columns=[user, item, target])
     made = make(frame, user, item, target, test_size=test_size, seed=seed)
     if output is not None:
         write_profiles(frame, (user, item), output)
-    if report is not None:
+    if out.report is not None:
         from luthier.reports.profiles import profiles_page
 
-        profiles_page(made).write(report)
-    if as_json:
+        profiles_page(made).write(out.report)
+    if out.as_json:
         show_json(made.as_dict())
         return
     say(
@@ -236,5 +233,5 @@ def profiles(
     console().print(table(columns, rows, right=columns[1:]))
     if output is not None:
         say(f"\nThe means are in {output}.")
-    if report is not None:
-        say(f"\nThe page is {report}.")
+    if out.report is not None:
+        say(f"\nThe page is {out.report}.")

@@ -45,8 +45,7 @@ class Frame:
         Raises:
             DataError: there is none of that name.
         """
-        if name not in self.rows.columns:
-            raise DataError(f"There is no column '{name}'. {_there_are(self.rows.columns)}")
+        check_columns(self.rows, [name])
         return self.rows[name]
 
     def numbers(self, name: str) -> NDArray[np.float64]:
@@ -119,6 +118,18 @@ def texts_of(rows: pd.DataFrame, template: str) -> list[str]:
         DataError: it names a column that is not there, or has a brace too many.
     """
     return Template.parse(template, list(rows.columns)).texts(rows)
+
+
+def check_columns(rows: pd.DataFrame, names: Iterable[str], templates: Iterable[str] = ()) -> None:
+    """
+    Raises:
+        DataError: a column is not there, by its name or in a template.
+    """
+    for name in names:
+        if name not in rows.columns:
+            raise DataError(f"There is no column '{name}'. {_there_are(rows.columns)}")
+    for template in templates:
+        Template.parse(template, list(rows.columns))
 
 
 def vector_columns(table: pa.Table) -> list[str]:

@@ -134,7 +134,7 @@ def test_an_index_elsewhere(frame: Path, tmp_path: Path) -> None:
 BAD = [
     (["search", "{frame}", " "], "The question is empty"),
     (["search", "{frame}", "x", "--words", "Text"], "--words says whose words"),
-    (["search", "{frame}", "x", "--where", "Stars > 3"], "a column 'Stars', and there is none"),
+    (["search", "{frame}", "x", "--where", "Stars > 3"], "There is no column 'Stars'"),
     (["search", "{frame}", "x", "--where", "Score >"], "should have a number"),
     (["search", "{frame}", "x", "--column", "nope"], "no column 'nope'"),
     (["search", "{frame}", "x", "--hybrid", "--words", "Nope"], "Nope"),

@@ -1,0 +1,65 @@
+"""Where a command's result goes: the terminal, JSON, a page, a picture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from luthier.cli import render
+from luthier.errors import DataError
+
+if TYPE_CHECKING:
+    from luthier.reports.page import Page
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Report = Annotated[
+    Path | None, typer.Option("--report", metavar="HTML", help="Write a page with pictures there.", show_default=False)
+]
+Png = Annotated[Path | None, typer.Option("--png", metavar="PNG", help="Write the picture there.", show_default=False)]
+
+
+@dataclass(frozen=True)
+class Output:
+    """The terminal, or JSON."""
+
+    as_json: AsJson = False
+
+
+@dataclass(frozen=True)
+class PageOutput(Output):
+    """The terminal or JSON, and a page."""
+
+    report: Report = None
+
+
+@dataclass(frozen=True)
+class PictureOutput(PageOutput):
+    """The terminal or JSON, a page, and a picture."""
+
+    png: Png = None
+
+
+def check_targets(*targets: Path | None) -> None:
+    """
+    Raises:
+        DataError: a file cannot be written where it is wanted; said before any work is done.
+    """
+    for target in targets:
+        if target is None:
+            continue
+        if target.is_dir():
+            raise DataError(f"{target} is a folder. Name a file.")
+        if not target.parent.is_dir():
+            raise DataError(f"There is no folder {target.parent} to write {target.name} into. Make it first.")
+
+
+def write(page: "Page | None", report: Path | None, picture: bytes | None, png: Path | None, *, quiet: bool) -> None:
+    """Write what was asked for, and say so unless the output is for programs."""
+    if report is not None and page is not None:
+        page.write(report)
+    if png is not None and picture is not None:
+        png.write_bytes(picture)
+    for target in (report, png):
+        if target is not None and not quiet:
+            render.say(f"Written  {target}")

@@ -87,12 +87,13 @@ def embed(
     Stopped at any moment, the same command goes on where it was. A text that was ever embedded costs nothing again.
     """
     from luthier.errors import DataError
-    from luthier.toolkit.obtain import obtain
+    from luthier.toolkit.obtain import obtain, open_source
     from luthier.toolkit.selection import Wish
 
     if output.resolve() == file.resolve():
         raise DataError(f"-o {output} is the table itself, which stays as it is. Name another file.")
     wish = Wish(max_tokens=max_tokens, drop_empty=drop_empty, newest=newest, by=by)
+    table = open_source(file, output, text, wish=wish, column=column)
     with (
         embedder(model, url, api_key=api_key, long_texts=overlong.value, limit=limit, cached=not no_cache) as engine,
         progress() as report,
@@ -100,7 +101,7 @@ def embed(
         made_by: dict[str, Any] = {"revision": engine.revision, "overlong": overlong.value, "limit": engine.max_tokens}
         try:
             result = obtain(
-                file,
+                table,
                 output,
                 text,
                 engine,

@@ -54,14 +54,16 @@ def show_table(
     from luthier.datasets.estimate import PRICES_FILE, read_prices
     from luthier.embedding.projection import CustomModels
     from luthier.modeling.bases import BaseStore
+    from luthier.toolkit.template import open_texts
     from luthier.toolkit.tokens import count_tokens
 
+    table, template = open_texts(file, text)
     settings = load_settings()
     path = prices or settings.home / PRICES_FILE
     listed = read_prices(path) if prices or path.is_file() else None
     custom = CustomModels(settings).find(model)
     reader = _reader(BaseStore(settings), custom.base if custom else model, own)
-    counts = count_tokens(file, text, reader.count, limit or reader.limit)
+    counts = count_tokens(table, template, reader.count, limit or reader.limit)
     cost = listed.cost(model, counts.total) if listed and not own else None
     currency = listed.currency if listed else None
     if as_json:

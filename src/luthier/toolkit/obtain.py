@@ -21,9 +21,9 @@ from filelock import FileLock, Timeout
 
 from luthier.errors import DataError
 from luthier.toolkit.frame import to_rows
-from luthier.toolkit.selection import Check, Count, Wish, select
-from luthier.toolkit.tables import open_table
-from luthier.toolkit.template import Template
+from luthier.toolkit.selection import Check, Count, Wish, check_wish, select
+from luthier.toolkit.tables import Table
+from luthier.toolkit.template import Template, open_texts
 from luthier.toolkit.writing import writer_for
 from luthier.types import Embed, Floats
 
@@ -59,8 +59,26 @@ class Obtained:
         return {**asdict(self), "output": str(self.output), "seconds": round(self.seconds, 3)}
 
 
+def open_source(source: Path, output: Path, text: str, *, wish: Wish | None = None, column: str = "embedding") -> Table:
+    """The table of a file, if it can be embedded as it is asked: known before there is anything to embed it with.
+
+    Arguments as of `obtain`.
+
+    Raises:
+        DataError: the files, the template or the wish do not fit.
+    """
+    writer_for(output)
+    table, _ = open_texts(source, text)
+    if column in table.schema.names:
+        raise DataError(
+            f"{source.name} has a column '{column}' already. Name another for the embeddings with --column."
+        )
+    check_wish(table, wish or Wish())
+    return table
+
+
 def obtain(
-    source: Path,
+    source: Path | Table,
     output: Path,
     text: str,
     embed: Embed,
@@ -77,7 +95,7 @@ def obtain(
     """Write the rows of a table with the embedding of each.
 
     Args:
-        source: Parquet, CSV, TSV or JSONL.
+        source: Parquet, CSV, TSV or JSONL, or what `open_source` made of it.
         output: the same kinds; what is there is replaced at the end.
         text: template of the text that is embedded, as of `frame.texts_of`.
         model: name that the output bears.
@@ -92,18 +110,12 @@ def obtain(
         DataError: the files or the template do not fit, no row is left, or another run writes this output.
     """
     began = time.monotonic()
-    table = open_table(source)
+    table = open_source(source, output, text, wish=wish, column=column) if isinstance(source, Path) else source
     template = Template.parse(text, table.schema.names)
-    if not table.n_rows:
-        raise DataError(f"{source.name} has no rows.")
-    if column in table.schema.names:
-        raise DataError(
-            f"{source.name} has a column '{column}' already. Name another for the embeddings with --column."
-        )
-    write = writer_for(output)  # looks at the name before any work
+    write = writer_for(output)
     selection = select(table, template, wish or Wish(), count=count, check=check)
     request = {
-        "source": _digest(source),
+        "source": _digest(table.path),
         "text": text,
         "model": model,
         "made_by": made_by,

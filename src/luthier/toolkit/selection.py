@@ -70,6 +70,18 @@ class Selection:
             yield pa.concat_tables(waiting)
 
 
+def check_wish(table: Table, wish: Wish) -> None:
+    """
+    Raises:
+        DataError: there is no column to tell new from old.
+    """
+    if wish.newest is not None and wish.by not in table.schema.names:
+        raise DataError(
+            f"There is no column '{wish.by}' to tell the newest rows by. The columns are "
+            f"{', '.join(table.schema.names)}. Name one with --by."
+        )
+
+
 def select(table: Table, template: Template, wish: Wish, *, count: Count | None = None, check: Check) -> Selection:
     """Look at every row once.
 
@@ -81,11 +93,7 @@ def select(table: Table, template: Template, wish: Wish, *, count: Count | None 
         DataError: there is no column to tell new from old, a cell of it is empty, or no row is left. What `check`
             raises.
     """
-    if wish.newest is not None and wish.by not in table.schema.names:
-        raise DataError(
-            f"There is no column '{wish.by}' to tell the newest rows by. The columns are "
-            f"{', '.join(table.schema.names)}. Name one with --by."
-        )
+    check_wish(table, wish)
     kept = np.zeros(table.n_rows, dtype=np.bool_)
     dropped = dict.fromkeys(("empty", "long", "old"), 0)
     newest: list[tuple[Any, int]] = []  # a heap, the oldest first

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from string import Formatter
 from typing import Any, Self
 
 import pandas as pd
 
 from luthier.errors import DataError
+from luthier.toolkit.tables import Table, open_table
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,19 @@ class Template:
             "".join(literal + (column[at] if column is not None else "") for literal, column in sides)
             for at in range(len(rows))
         ]
+
+
+def open_texts(path: Path, text: str) -> tuple[Table, Template]:
+    """A file of rows, and the template of their texts.
+
+    Raises:
+        DataError: the file cannot be read or has no rows, or the template does not fit it.
+    """
+    table = open_table(path)
+    template = Template.parse(text, table.schema.names)
+    if not table.n_rows:
+        raise DataError(f"{path.name} has no rows.")
+    return table, template
 
 
 def _name(field: str | None, spec: str | None, conversion: str | None) -> str | None:

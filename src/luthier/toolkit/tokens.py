@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from luthier.errors import DataError
 from luthier.toolkit.frame import to_rows
-from luthier.toolkit.tables import open_table
+from luthier.toolkit.tables import Table
 from luthier.toolkit.template import Template
 
 _PIECE = 4096  # rows that are counted at a time
@@ -50,22 +48,15 @@ class TokenCounts:
 
 
 def count_tokens(
-    path: Path, text: str, count: Callable[[Sequence[str]], Sequence[int]], limit: int | None
+    table: Table, template: Template, count: Callable[[Sequence[str]], Sequence[int]], limit: int | None
 ) -> TokenCounts:
     """Count the tokens of every row.
 
     Args:
-        text: template of a row's text, as of `frame.texts_of`.
+        table, template: of a file that has rows, as `open_texts` gives them.
         count: tokens of texts.
         limit: that the model takes.
-
-    Raises:
-        DataError: the file or the template does not fit, or there are no rows.
     """
-    table = open_table(path)
-    template = Template.parse(text, table.schema.names)
-    if not table.n_rows:
-        raise DataError(f"{path.name} has no rows.")
     counts = np.zeros(table.n_rows, dtype=np.int64)
     at = 0
     for piece in table.pieces(_PIECE):

@@ -1,0 +1,104 @@
+"""What does not fit a file is said before the weights that embed it are looked for: pulling them takes minutes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luthier.cli import frames
+from luthier.errors import DataError
+from luthier.modeling import bases
+
+EMBEDS = ["--text", "Text"]
+COMMANDS = [
+    ["map", "FILE", *EMBEDS],
+    ["cluster", "FILE", *EMBEDS],
+    ["regress", "FILE", "--target", "Score", *EMBEDS],
+    ["classify", "FILE", "--target", "Score", *EMBEDS],
+    ["zero-shot", "FILE", "--labels", "a,b", *EMBEDS],
+    ["profiles", "FILE", *EMBEDS],
+    ["customize", "FILE"],
+    ["customize", "FILE", "--name", "mine"],
+    ["customize", "FILE", "--class", "Score", "--name", "mine", *EMBEDS],
+    ["recommend", "FILE", "--like", "1", *EMBEDS],
+    ["outliers", "FILE", *EMBEDS],
+    ["diversity", "FILE", *EMBEDS],
+    ["dedupe", "FILE", *EMBEDS],
+    ["search", "FILE", "beans", *EMBEDS],
+    ["index", "create", "i", "FILE", *EMBEDS],
+    ["embed", "FILE", "-o", "OUT.csv", *EMBEDS],
+    ["tokens", "FILE", *EMBEDS],
+]
+LACKING = [
+    (["map", "FILE", *EMBEDS, "--color", "Nope"], "no column 'Nope'"),
+    (["map", "FILE", *EMBEDS, "--show", "{Nope}"], "asks for the column 'Nope'"),
+    (["cluster", "FILE", *EMBEDS, "--mean", "Nope"], "no column 'Nope'"),
+    (["regress", "FILE", *EMBEDS, "--target", "Nope"], "no column 'Nope'"),
+    (["classify", "FILE", *EMBEDS, "--target", "Nope"], "no column 'Nope'"),
+    (["zero-shot", "FILE", *EMBEDS, "--labels", "a,b", "--truth", "Nope"], "no column 'Nope'"),
+    (["zero-shot", "FILE", "--labels", "a,b", "--text", "Nope"], "no column 'Nope'"),
+    (["profiles", "FILE", *EMBEDS, "--user", "Nope"], "no column 'Nope'"),
+    (["customize", "FILE", "--text-1", "Nope", "--name", "mine"], "no column 'Nope'"),
+    (["customize", "FILE", *EMBEDS, "--class", "Nope"], "no column 'Nope'"),
+    (["recommend", "FILE", *EMBEDS, "--like", "1", "--show", "{Nope}"], "asks for the column 'Nope'"),
+    (["outliers", "FILE", *EMBEDS, "--show", "{Nope}"], "asks for the column 'Nope'"),
+    (["diversity", "FILE", *EMBEDS, "--by", "Nope"], "no column 'Nope'"),
+    (["dedupe", "FILE", *EMBEDS, "--show", "{Nope}"], "asks for the column 'Nope'"),
+    (["search", "FILE", "beans", *EMBEDS, "--where", "Nope > 3"], "no column 'Nope'"),
+    (["search", "FILE", "beans", *EMBEDS, "--hybrid", "--words", "{Nope}"], "asks for the column 'Nope'"),
+    (["index", "create", "i", "FILE", *EMBEDS, "--id", "Nope"], "no column 'Nope'"),
+    (["index", "create", "i", "FILE", *EMBEDS, "--attributes", "Nope"], "no column 'Nope'"),
+    (["embed", "FILE", "-o", "OUT.csv", "--text", "Nope"], "no column 'Nope'"),
+    (["embed", "FILE", "-o", "OUT.csv", *EMBEDS, "--newest", "1", "--by", "Nope"], "no column 'Nope'"),
+    (["embed", "FILE", "-o", "OUT.csv", *EMBEDS, "--column", "Text"], "has a column 'Text' already"),
+    (["embed", "FILE", "-o", "nowhere/OUT.csv", *EMBEDS], "no folder"),
+    (["tokens", "FILE", "--text", "Nope"], "no column 'Nope'"),
+]
+
+
+@pytest.fixture
+def refused(
+    luthier: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[list[str], Path], str]:
+    """Runs a command on a file where any look for weights fails the test; what the refusal says."""
+
+    def weights(*_: object, **__: object) -> None:
+        raise AssertionError("weights were looked for")
+
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(frames, "embedder", weights)
+    monkeypatch.setattr(bases.BaseStore, "ensure", weights)
+    monkeypatch.setattr(bases.BaseStore, "vocabulary", weights)
+
+    def run(words: list[str], file: Path) -> str:
+        done = luthier(*[str(file) if word == "FILE" else word for word in words])
+        assert isinstance(done.exception, DataError), (done.exception, done.output)
+        return done.exception.message
+
+    return run
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_file_that_cannot_be_read(
+    refused: Callable[[list[str], Path], str], tmp_path: Path, words: list[str]
+) -> None:
+    (tmp_path / "empty.csv").write_text("Text,Score,UserId,ProductId,text_1,text_2\n", encoding="utf-8")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is no file" in refused(words, tmp_path / "missing.csv")
+    assert "is no file" in refused(words, tmp_path / "folder.csv")
+    assert "no kind of table" in refused(words, tmp_path / "table.xlsx")
+    assert "cannot be read" in refused(words, tmp_path / "broken.parquet")
+    assert "has no rows" in refused(words, tmp_path / "empty.csv")
+
+
+@pytest.mark.parametrize(("words", "said"), LACKING)
+def test_what_the_file_lacks(
+    refused: Callable[[list[str], Path], str], tmp_path: Path, words: list[str], said: str
+) -> None:
+    lines = [f"t{at},{at % 5},u{at % 3},p{at % 2},a{at},b{at}" for at in range(20)]
+    head = "Text,Score,UserId,ProductId,text_1,text_2"
+    (tmp_path / "rows.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
+    assert said in refused(words, tmp_path / "rows.csv")

@@ -129,12 +129,13 @@ def _pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
 def _truth(rows: "pd.DataFrame", column: str, counts_as: Mapping[str, str]) -> list[str | None]:
     """True labels by row; None where the map leaves a value out, or the cell is empty."""
     from luthier.errors import DataError
+    from luthier.toolkit.frame import is_empty
 
     if column not in rows:
         raise DataError(f"There is no column '{column}' for --truth; the columns are {', '.join(map(str, rows))}.")
     told: list[str | None] = []
     for cell in rows[column]:
-        if cell is None or cell != cell:  # NaN is not equal to itself
+        if is_empty(cell):
             told.append(None)
             continue
         name = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)

@@ -11,7 +11,7 @@ from luthier.errors import DataError
 from luthier.toolkit.calibration import calibrate, log_losses
 from luthier.toolkit.candidates import candidates
 from luthier.toolkit.cross_validation import Rows, Trial, choose
-from luthier.toolkit.frame import Frame
+from luthier.toolkit.frame import Frame, is_empty
 from luthier.toolkit.holdout import distinct_classes, hold_out
 from luthier.toolkit.machines import Array
 from luthier.toolkit.predictor import Predictor
@@ -171,7 +171,7 @@ def labels_of(frame: Frame, target: str) -> list[str]:
     """
     cells = frame.column(target).tolist()
     for row, cell in enumerate(cells):
-        if cell is None or cell != cell or cell == "":  # NaN and NaT are not equal to themselves
+        if is_empty(cell) or (isinstance(cell, str) and not cell):
             raise DataError(f"'{target}' is empty in row {row + 1}; fill it in or drop the row.")
         if not isinstance(cell, str | int | float):
             raise DataError(

@@ -144,7 +144,7 @@ def hdbscan(vectors: ArrayLike, *, min_size: int | None = None, seed: int = 42, 
     from sklearn.cluster import HDBSCAN  # type: ignore[import-untyped]
 
     rows = unit(matrix(vectors, 5, "Clustering by density"))
-    size = min_size or max(5, len(rows) // 100)
+    size = max(5, len(rows) // 100) if min_size is None else min_size
     if not 2 <= size <= len(rows):
         raise InvalidRequestError(
             f"A cluster of at least {size} rows does not fit {len(rows):,}: give 2 to {len(rows)}."

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from luthier.errors import DataError
+from luthier.toolkit.frame import is_empty
 from luthier.toolkit.vectors import matrix, unit
 from luthier.types import Floats
 
@@ -111,7 +112,7 @@ def _measure(name: str, rows: Floats) -> Measures:
 
 
 def _of_groups(rows: Floats, groups: Sequence[Any]) -> tuple[Measures, ...]:
-    names = np.array(["(empty)" if value is None or value != value else str(value) for value in groups])
+    names = np.array(["(empty)" if is_empty(value) else str(value) for value in groups])
     if len(names) != len(rows):
         raise DataError(f"There are {len(names):,} groups for {len(rows):,} rows; each row needs one.")
     found = [

@@ -55,11 +55,13 @@ class Frame:
             DataError: there is no such column, or a cell is empty or no number; the first such row is named.
         """
         column = self.column(name)
+        if pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column):
+            column = column.astype(object)  # moments are no numbers, though pandas would count their nanoseconds
         values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             cell = column.iloc[bad[0]]
-            found = "is empty" if pd.isna(cell) else f"has {textwrap.shorten(repr(cell), 60, placeholder=' …')}"
+            found = "is empty" if is_empty(cell) else f"has {textwrap.shorten(repr(cell), 60, placeholder=' …')}"
             raise DataError(
                 f"Row {bad[0] + 1} {found} in column '{name}', which must hold a number in every row. "
                 "Correct the row or leave it out."
@@ -132,6 +134,11 @@ def check_columns(rows: pd.DataFrame, names: Iterable[str], templates: Iterable[
         Template.parse(template, list(rows.columns))
 
 
+def is_empty(cell: Any) -> bool:
+    """Whether a cell holds nothing. A list, which pandas would look into, holds something."""
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+
+
 def vector_columns(table: pa.Table) -> list[str]:
     """The columns whose first cell that is not empty is a vector."""
     return [name for name in table.column_names if _looks_like_vectors(table[name])]
@@ -187,6 +194,9 @@ def _vectors(column: pa.ChunkedArray, where: str) -> Floats:
 def _of_lists(column: pa.ChunkedArray, where: str) -> Floats:
     lengths = np.concatenate([chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in column.chunks])
     _check_width(lengths, where)
+    kind = column.type.value_type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise DataError(f"There are lists of {kind} in {where}, and embeddings are lists of numbers. Name another.")
     values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in column.chunks]
     return np.concatenate(values).astype(np.float32, copy=False).reshape(len(lengths), -1)
 

@@ -23,13 +23,15 @@ def hold_out(rows: int, test_size: float, seed: int) -> Holdout:
     """The split of scikit-learn's `train_test_split` with `random_state=seed`, as the guide uses it.
 
     Raises:
-        InvalidRequestError: a share that is not between 0 and 1.
+        InvalidRequestError: a share that is not between 0 and 1, or a seed below 0.
         DataError: too few rows to learn from.
     """
     from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
     if not 0 < test_size < 1:
         raise InvalidRequestError(f"The share of test rows is {test_size:g}; it lies between 0 and 1, such as 0.2.")
+    if not 0 <= seed < 2**32:
+        raise InvalidRequestError(f"The seed is {seed}; it lies between 0 and {2**32 - 1:,}.")
     if rows * (1 - test_size) < LEAST_ROWS or rows * test_size < 1:
         raise DataError(
             f"There {'is' if rows == 1 else 'are'} {rows} row{'' if rows == 1 else 's'}; learning needs at least "

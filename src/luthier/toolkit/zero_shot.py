@@ -202,6 +202,8 @@ def zero_shot(
     texts = phrase(labels, phrasings, described)
     if threshold is not None and len(texts) != 2:
         raise InvalidRequestError(f"A threshold is for two labels, and there are {len(texts)}; leave it out.")
+    if threshold is not None and not np.isfinite(threshold):
+        raise InvalidRequestError(f"The threshold is {threshold}; give a number, such as 0.05, or leave it out.")
     if not pieces.texts:
         raise DataError("There are no rows to classify.")
     flat = embed([text for group in texts for text in group])

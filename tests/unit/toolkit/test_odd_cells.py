@@ -1,0 +1,61 @@
+"""Cells and options that nobody means: each is refused in a sentence, or taken as what it is."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from luthier.errors import LuthierError
+from luthier.toolkit.classify import labels_of
+from luthier.toolkit.cluster import hdbscan
+from luthier.toolkit.diversity import measure_diversity
+from luthier.toolkit.frame import Frame, read_frame
+from luthier.toolkit.holdout import hold_out
+from luthier.toolkit.zero_shot import Pieces, zero_shot
+
+VECTORS = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+FRAME = Frame(
+    pd.DataFrame(
+        {
+            "list": [np.array([1, 2])] * 12,
+            "moment": [datetime(2026, 1, 1) + timedelta(days=at) for at in range(12)],
+            "span": [timedelta(days=at) for at in range(12)],
+        }
+    ),
+    VECTORS,
+)
+
+
+def embed(texts: Any) -> Any:
+    return VECTORS[: len(texts)]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: FRAME.numbers("list"), r"Row 1 has array\(\[1, 2\]\) in column 'list'"),
+        (lambda: FRAME.numbers("moment"), "Row 1 has Timestamp.* in column 'moment', which must hold a number"),
+        (lambda: FRAME.numbers("span"), "Row 1 has .* in column 'span', which must hold a number"),
+        (lambda: labels_of(FRAME, "list"), "holds a ndarray in row 1; classes are texts or whole numbers"),
+        (lambda: hold_out(100, 0.2, -1), "The seed is -1; it lies between 0 and"),
+        (lambda: hdbscan(VECTORS, min_size=0), "at least 0 rows does not fit"),
+        (lambda: zero_shot(Pieces.whole(VECTORS), ["a", "b"], embed, threshold=np.nan), "The threshold is nan"),
+    ],
+)
+def test_a_sentence_says_what_to_do(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(LuthierError, match=said):
+        call()
+
+
+def test_groups_may_be_lists() -> None:
+    assert [group.n_rows for group in measure_diversity(VECTORS, list(FRAME.column("list"))).groups] == [12]
+
+
+def test_lists_of_texts_are_no_embeddings(tmp_path: Path) -> None:
+    pd.DataFrame({"embedding": [["a", "b"]] * 3}).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(LuthierError, match=r"lists of string in column .embedding. of t\.parquet"):
+        read_frame(tmp_path / "t.parquet", "embedding")

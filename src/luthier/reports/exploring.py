@@ -1,5 +1,6 @@
 """Pages for what was found by looking: maps, clusters, outliers, diversity, duplicates, recommendations, matches."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from io import BytesIO
@@ -25,11 +26,12 @@ _GREY = "#9aa3a8"
 _RED = "#d1352b"
 _SHOWN = 200  # rows or groups of a table
 _TOLD = 400  # characters of a text in a table
+_BREAKS = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
 def shorten(text: str, length: int = _TOLD) -> str:
-    """A text in one line of limited length."""
-    line = " ".join(text.split())
+    """A text in one line of limited length. HTML's breaks, which reviews of shops are full of, are space too."""
+    line = " ".join(_BREAKS.sub(" ", text).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
@@ -244,7 +246,7 @@ def match_page(found: Sequence[Match], categories: Sequence[str], title: str) ->
             x=[escape(name) for name in categories],
             y=[f"{at + 1}  {escape(shorten(item.text, 30))}" for at, item in enumerate(found)],
             colorscale="Blues",
-            texttemplate="%{z:.2f}",
+            texttemplate="%{z:.3f}",  # as in the terminal: with two, close ones look alike
             hovertemplate="%{y}: %{x} %{z:.3f}<extra></extra>",
             colorbar={"title": "cosine"},
         )

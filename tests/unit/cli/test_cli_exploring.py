@@ -14,6 +14,7 @@ from luthier.cli.anomalies import OutlierScore
 from luthier.cli.cluster import ClusterMethod
 from luthier.cli.map import MapMethod
 from luthier.errors import LuthierError, NotFoundError
+from luthier.reports.exploring import shorten
 from luthier.toolkit import cluster, outliers
 from luthier.toolkit import map as map_
 from luthier.toolkit.frame import read_frame
@@ -131,6 +132,10 @@ def test_recommend_counts_rows_from_1(luthier, table, tmp_path):
     assert "Disliked     2  5: dog food 1" in told
 
 
+def test_breaks_of_html_are_space_where_texts_are_shown():
+    assert shorten("good<br />tea<BR>and <i>more</i>") == "good tea and <i>more</i>"
+
+
 @pytest.fixture
 def words(monkeypatch):
     """Embeds a few words."""
@@ -148,7 +153,9 @@ def test_match_at_once_and_from_a_pipe(luthier, tmp_path):
     page = str(tmp_path / "m.html")
     found = answer(luthier("match", "plant", "bird", "-i", "fern", "-i", "gull", "--json", "--report", page))
     assert [item["scores"][0]["category"] for item in found["matches"]] == ["plant", "bird"]
-    assert "gull" in (tmp_path / "m.html").read_text(encoding="utf-8")
+    drawn = (tmp_path / "m.html").read_text(encoding="utf-8")
+    assert "gull" in drawn
+    assert "%{z:.3f}" in drawn.split('"texttemplate":"')[1][:10]
     told = luthier("match", "plant", "bird", input="fern\n\ngull\n").stdout
     assert told.index("fern") < told.index("plant") < told.index("gull")
     assert "0.994" in told

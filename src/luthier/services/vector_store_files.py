@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +11,7 @@ from luthier.domain.filters import Scalar
 from luthier.domain.names import STORE_BATCH_PREFIX, new_id
 from luthier.domain.page import Page
 from luthier.domain.vector_store import MAX_FILES, FileBatch, FileCounts, StoredFile, StoredStatus, piece_id
-from luthier.errors import InvalidRequestError
+from luthier.errors import InvalidRequestError, NotFoundError
 from luthier.services.metadata import check_attributes
 from luthier.services.store_indexes import StoreIndexes
 from luthier.services.vector_store_checks import PutFile, files_to_store, live_store
@@ -132,7 +133,8 @@ class VectorStoreFileService:
     def forget(self, file_id: str) -> None:
         """Take a file that is deleted out of all stores."""
         for stored in self._stores.with_file(file_id):
-            self.remove_file(stored.store_id, file_id)
+            with suppress(NotFoundError):  # somebody else has removed it, or its store, meanwhile
+                self.remove_file(stored.store_id, file_id)
 
     def content(self, store_id: str, file_id: str) -> str:
         """The text of a file in a store, as it was cut.

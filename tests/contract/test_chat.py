@@ -45,12 +45,18 @@ def test_roles_and_parts(client: openai.OpenAI) -> None:
 
 
 @pytest.mark.contract(PATH, "messages[].name", "different", how="Refused where the chat template has no place for it.")
-@pytest.mark.contract(PATH, "messages[].refusal", "different", how="May be null, as in an answer that is sent back.")
+@pytest.mark.contract(
+    PATH,
+    ("messages[].refusal", "messages[].annotations", "messages[].audio", "messages[].function_call"),
+    "different",
+    how="May be null, as in an answer that is sent back.",
+)
 def test_messages_that_have_no_place(client: openai.OpenAI) -> None:
     refused(client, "messages.0.name", "no place for an author's name", [{**HI[0], "name": "Ann"}])
     refused(client, "messages.0.refusal", "must be null", [{"role": "assistant", "content": "a", "refusal": "No."}])
+    refused(client, "messages.0.audio", "must be null", [{"role": "assistant", "content": "a", "audio": {"id": "a"}}])
     answer = ask(client).choices[0].message
-    assert text(client, [*HI, answer, *HI])
+    assert text(client, [*HI, answer, *HI]) == text(client, [*HI, answer.model_dump(), *HI])
 
 
 @pytest.mark.contract(PATH, ("max_completion_tokens", "max_tokens"), "honoured")

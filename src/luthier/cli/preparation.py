@@ -164,7 +164,7 @@ def _template(base: LocalBase | None, kind: Format) -> ChatRenderer | None:
 def _context_length(base: LocalBase) -> int:
     if base.entry.context_length:
         return base.entry.context_length
-    from luthier.services.models import context_length  # torch is slow to import, and the catalogue often knows
+    from luthier.modeling.loader import context_length  # torch is slow to import, and the catalogue often knows
 
     return context_length(base.path)
 

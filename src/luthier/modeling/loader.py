@@ -1,5 +1,6 @@
 """A base model in memory: weights, tokenizer, and what the rest of the house must know of them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,6 +87,14 @@ def load_base(path: Path, dtype: torch.dtype) -> BaseModel:
     _check_computable(model, device, path)
     length = model.config.get_text_config().max_position_embeddings
     return BaseModel(model, tokenizer, min(length, MAX_CONTEXT), dtype, path.name, device)
+
+
+def context_length(folder: Path) -> int:
+    """Most tokens of a sequence of the base in a folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config", config)
+    length: int = text.get("max_position_embeddings") or text.get("n_positions") or MAX_CONTEXT
+    return min(length, MAX_CONTEXT)
 
 
 @torch.inference_mode()

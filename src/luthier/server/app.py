@@ -1,6 +1,8 @@
 """The application: every router, and the services behind them, opened and closed with it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from enum import Enum
 from typing import Any
@@ -66,6 +68,8 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = _THREADS
+        # Of `asyncio.to_thread`, whose own few would all be taken by requests that wait for one base to be pulled.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "requests"))
         opened = services(settings)
         app.state.services = await to_thread.run_sync(opened.__enter__)
         try:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from luthier.config import Settings
 from luthier.server.connection import while_connected
-from luthier.server.sse import event_stream
+from luthier.server.sse import EventStream
 from luthier.server.wire.chat import ChatBody
 from luthier.server.wire.chat_answers import ChatCompletionObject, chunk_object
 from luthier.services.chat import ChatService, ChatStream
@@ -31,15 +31,12 @@ async def answer_chat(
         return ChatCompletionObject.of(await while_connected(request, chat.create(wanted)))
     stream = await while_connected(request, chat.stream(wanted))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return event_stream(_chunks(stream, with_usage=with_usage), settings.heartbeat_seconds)
+    return EventStream(_chunks(stream, with_usage=with_usage), settings.heartbeat_seconds, stream.aclose)
 
 
 async def _chunks(stream: ChatStream, *, with_usage: bool) -> AsyncGenerator[dict[str, Any], None]:
     """The stream as the API's objects. With usage, each has the key, and one without choices ends them."""
-    try:
-        async for chunk in stream:
-            yield chunk_object(stream, chunk, with_usage=with_usage)
-        if with_usage:
-            yield chunk_object(stream, None, with_usage=True)
-    finally:
-        await stream.aclose()
+    async for chunk in stream:
+        yield chunk_object(stream, chunk, with_usage=with_usage)
+    if with_usage:
+        yield chunk_object(stream, None, with_usage=True)

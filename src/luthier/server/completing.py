@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from luthier.config import Settings
 from luthier.server.connection import while_connected
-from luthier.server.sse import event_stream
+from luthier.server.sse import EventStream
 from luthier.server.wire.completions import ChoiceObject, CompletionBody, CompletionObject, UsageObject
 from luthier.services.completions import CompletionService, CompletionStream
 
@@ -27,17 +27,14 @@ async def answer_completion(
         return CompletionObject.of(await while_connected(request, completions.create(wanted)))
     stream = await while_connected(request, completions.stream(wanted))
     with_usage = body.stream_options is not None and body.stream_options.include_usage
-    return event_stream(_chunks(stream, with_usage=with_usage), settings.heartbeat_seconds)
+    return EventStream(_chunks(stream, with_usage=with_usage), settings.heartbeat_seconds, stream.aclose)
 
 
 async def _chunks(stream: CompletionStream, *, with_usage: bool) -> AsyncGenerator[dict[str, Any], None]:
     """The stream as the API's objects. With usage, each has the key, and one without choices ends them."""
     head = {"id": stream.id, "object": "text_completion", "created": stream.created, "model": stream.model}
-    try:
-        async for chunk in stream:
-            choice = ChoiceObject.of(chunk).model_dump()
-            yield {**head, "choices": [choice], **({"usage": None} if with_usage else {})}
-        if with_usage:
-            yield {**head, "choices": [], "usage": UsageObject.of(stream.usage).model_dump()}
-    finally:
-        await stream.aclose()
+    async for chunk in stream:
+        choice = ChoiceObject.of(chunk).model_dump()
+        yield {**head, "choices": [choice], **({"usage": None} if with_usage else {})}
+    if with_usage:
+        yield {**head, "choices": [], "usage": UsageObject.of(stream.usage).model_dump()}

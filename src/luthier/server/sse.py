@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from luthier.errors import LuthierError
 from luthier.server.errors import error_body
@@ -31,16 +32,32 @@ def encode(data: Any) -> bytes:
     return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"
 
 
-def event_stream(items: AsyncGenerator[dict[str, Any], None], heartbeat_seconds: float) -> StreamingResponse:
+class EventStream(StreamingResponse):
     """Sends each item as an event, a heartbeat whenever there was none for a while, and `[DONE]` at the end.
 
     An error on the way becomes an event with the `error` object, and the stream ends without `[DONE]`.
+
+    Args:
+        stop: called however the stream ends: also when the client has gone before `items` were begun, which then never
+            are, and so cannot clean up themselves.
     """
-    return StreamingResponse(
-        _lines(items, heartbeat_seconds),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+
+    def __init__(
+        self,
+        items: AsyncGenerator[dict[str, Any], None],
+        heartbeat_seconds: float,
+        stop: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(_lines(items, heartbeat_seconds), media_type="text/event-stream", headers=headers)
+        self._stop = stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if self._stop is not None:
+                await self._stop()
 
 
 async def _lines(items: AsyncGenerator[dict[str, Any], None], heartbeat_seconds: float) -> AsyncIterator[bytes]:

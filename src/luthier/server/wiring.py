@@ -27,6 +27,8 @@ from luthier.services.models import ModelService
 from luthier.services.oidc import TokenVerifier
 from luthier.services.store_indexes import StoreIndexes
 from luthier.services.tokens import TokenService
+from luthier.services.vector_store_files import VectorStoreFileService
+from luthier.services.vector_store_search import VectorStoreSearch
 from luthier.services.vector_store_worker import VectorStoreWorker
 from luthier.services.vector_stores import VectorStoreService
 from luthier.storage.batches import BatchStore
@@ -56,6 +58,8 @@ class Services:
     tokens: TokenService
     chat: ChatService
     vector_stores: VectorStoreService
+    vector_store_files: VectorStoreFileService
+    vector_store_search: VectorStoreSearch
 
 
 @contextmanager
@@ -100,10 +104,8 @@ def open_services(settings: Settings) -> Iterator[Services]:
         store_worker = VectorStoreWorker(stored, files, Blobs(settings), bases, embeddings, indexes)
         store_worker.start()
         opened.callback(store_worker.stop)
-        vector_stores = VectorStoreService(
-            settings, stored, files, Blobs(settings), embeddings, indexes, store_worker.wake
-        )
-        file_service = FileService(settings, files, Blobs(settings), vector_stores.forget)
+        stored_files = VectorStoreFileService(stored, files, Blobs(settings), indexes, store_worker.wake)
+        file_service = FileService(settings, files, Blobs(settings), stored_files.forget)
         yield Services(
             access=AccessService(settings, KeyService(KeyStore(database)), tokens),
             limits=Limiter(),
@@ -117,5 +119,7 @@ def open_services(settings: Settings) -> Iterator[Services]:
             imports=FileImport(settings, file_service),
             tokens=TokenService(models, bases),
             chat=chat,
-            vector_stores=vector_stores,
+            vector_stores=VectorStoreService(settings, stored, files, indexes, store_worker.wake),
+            vector_store_files=stored_files,
+            vector_store_search=VectorStoreSearch(stored, files, embeddings, indexes),
         )

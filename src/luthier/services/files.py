@@ -116,6 +116,6 @@ class FileService:
             InvalidRequestError: a job or batch that waits or runs reads it.
         """
         self._files.delete(file_id)
+        self._blobs.delete(file_id)
         if self._forget is not None:
             self._forget(file_id)
-        self._blobs.delete(file_id)

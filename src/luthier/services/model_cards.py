@@ -1,10 +1,21 @@
 """What is told of a model: the entries of its lists."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from luthier.catalogue.entry import Kind
+from luthier.domain.embedding import manners_of
 from luthier.domain.hyperparameters import Method
-from luthier.services.capabilities import Capabilities
+from luthier.domain.job import DEFAULT_ORGANIZATION
+from luthier.domain.model import TunedModel
+from luthier.embedding.projection import CustomModel
+from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
+from luthier.modeling.bases import BaseStore, LocalBase
+from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.loader import context_length
+from luthier.services.capabilities import Capabilities, chats
+
+BASE_OWNER = "luthier"
 
 
 @dataclass(frozen=True)
@@ -94,3 +105,89 @@ class ModelCard:
                 allow_search_indices=not writes,
             ),
         )
+
+
+class ModelCards:
+    """Writes the cards of models, by what their weights say where those are here."""
+
+    def __init__(self, bases: BaseStore) -> None:
+        self._bases = bases
+
+    def base(self, name: str) -> ModelCard:
+        """A base. Raises NotFoundError for a name that nobody knows."""
+        details = self._details(name)
+        return ModelCard(name, self._pulled_at(name), BASE_OWNER, root=name, parent=None, details=details)
+
+    def tuned(self, model: TunedModel) -> ModelCard:
+        try:
+            details = self._details(model.root)
+        except NotFoundError as error:  # taken out of the alias file since; the record is still there to be deleted
+            details = ModelDetails(model.root, model.root, note=f"This model cannot answer now: {error.message}")
+        details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
+        return ModelCard(model.id, model.created_at, model.organization, model.root, model.parent, details)
+
+    def custom(self, model: CustomModel) -> ModelCard:
+        name, base = model.id, model.base
+        try:
+            details = self._details(base)
+            local = self._bases.local(base)
+            if local is not None:
+                model.check(local, EncoderCard.read(local.path).dimensions)
+        except (NotFoundError, InvalidRequestError, WeightsError) as error:
+            details = ModelDetails(model.key, model.key, note=f"This model cannot answer now: {error.message}")
+        else:
+            changed = f"A matrix customizes the embeddings of {base}: cosines above {model.threshold:.3f} mean alike."
+            details = replace(details, note=" ".join(filter(None, (changed, details.note))))
+        details = replace(details, dimensions=model.dimensions, kind=Kind.EMBEDDING)
+        return ModelCard(name, model.created_at, DEFAULT_ORGANIZATION, root=base, parent=base, details=details)
+
+    def _details(self, name: str) -> ModelDetails:
+        resolution = self._bases.registry.resolve(name)
+        entry, note = resolution.entry, resolution.note
+        try:
+            local = self._bases.local(name)
+        except WeightsError as error:
+            local, note = None, f"This model cannot answer now: {error.message}"
+        details = ModelDetails(
+            weights=entry.key,
+            title=entry.title,
+            source=str(entry.source),
+            license=local.license if local else entry.license,
+            license_url=entry.license_url,
+            context_length=entry.context_length,
+            size_bytes=local.size_bytes if local else entry.size_bytes,
+            pulled=local is not None,
+            note=note,
+            capabilities=Capabilities(chat_completion=local is not None and chats(local.path)),
+            kind=local.kind if local else entry.kind,
+        )
+        if details.kind is Kind.EMBEDDING:
+            return _encoder_details(name, details, local)
+        return replace(details, context_length=context_length(local.path)) if local else details
+
+    def _pulled_at(self, name: str) -> int:
+        """Unix seconds; 0 for weights that are not here."""
+        try:
+            local = self._bases.local(name)
+        except WeightsError:
+            return 0
+        if local is None:
+            return 0
+        if local.record is None:
+            return int((local.path / "config.json").stat().st_mtime)
+        return int(datetime.fromisoformat(local.record.pulled_at).timestamp())
+
+
+def _encoder_details(name: str, details: ModelDetails, local: LocalBase | None) -> ModelDetails:
+    """What is to be told of a model that makes embeddings."""
+    can = Capabilities(fine_tune=False, completion=False, embeddings=True)
+    details = replace(details, max_input_tokens=manners_of(name).max_tokens, capabilities=can)
+    if local:
+        try:
+            card = EncoderCard.read(local.path)
+        except WeightsError as error:
+            return replace(details, note=f"This model cannot answer now: {error.message}")
+        details = replace(details, context_length=card.max_tokens, dimensions=card.dimensions)
+    long = f"{details.title} reads {details.context_length or 'some hundred'} tokens at once; longer inputs are "
+    long += "embedded in pieces, whose average by numbers of tokens is the answer."
+    return replace(details, note=" ".join(filter(None, (details.note, long))))

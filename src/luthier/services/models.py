@@ -1,10 +1,8 @@
 """Models: what a name means, what stands behind it, and deleting what was tuned."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,15 +19,12 @@ from luthier.embedding.projection import CustomModel, CustomModels
 from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.encoder_card import EncoderCard
-from luthier.modeling.loader import MAX_CONTEXT
+from luthier.modeling.loader import context_length
 from luthier.modeling.tokenizer import HFTokenizer
-from luthier.services.capabilities import Capabilities, chats
-from luthier.services.model_cards import ModelCard, ModelDetails
+from luthier.services.model_cards import ModelCard, ModelCards, ModelDetails
 from luthier.storage.deployments import DeploymentStore
 from luthier.storage.models import TunedModelStore
 from luthier.types import Floats, Tokenizer
-
-BASE_OWNER = "luthier"
 
 _OTHER_KIND = {
     Kind.COMPLETION: "The model '{}' makes embeddings and completes no texts. Ask it at /v1/embeddings, or take one "
@@ -111,14 +106,15 @@ class ModelService:
         self._evict = evict
         self._deployments = deployments
         self._custom = CustomModels(settings)
+        self._cards = ModelCards(bases)
 
     def models(self) -> list[ModelCard]:
         """The aliases, other bases on this machine, tuned models, customized ones; the last two oldest first."""
         names = self._registry.names()
         served = {self._registry.resolve(name).entry.key for name in names}
         others = [base.key for base in self._bases.list() if base.key not in served and self._is_known(base.key)]
-        bases = [self._base_card(name) for name in [*names, *others]]
-        return [*bases, *map(self._tuned_card, self._tuned.list()), *map(self._custom_card, self._custom.list())]
+        bases = [self._cards.base(name) for name in [*names, *others]]
+        return [*bases, *map(self._cards.tuned, self._tuned.list()), *map(self._cards.custom, self._custom.list())]
 
     def list(self) -> list[ModelCard]:
         """Every name that a request can have: what `models` lists, and deployments in place of what they hide."""
@@ -142,9 +138,9 @@ class ModelService:
             NotFoundError: nobody knows the name.
         """
         if tuned := self._tuned.find(name):
-            return self._tuned_card(tuned)
+            return self._cards.tuned(tuned)
         custom = self._find_custom(name)
-        return self._custom_card(custom) if custom else self._base_card(name)
+        return self._cards.custom(custom) if custom else self._cards.base(name)
 
     def delete(self, name: str) -> None:
         """Delete a tuned model, its record, its files, and what is in memory of it; or a customized one.
@@ -277,33 +273,6 @@ class ModelService:
             return False
         return True
 
-    def _base_card(self, name: str) -> ModelCard:
-        details = self._details(name)
-        return ModelCard(name, self._pulled_at(name), BASE_OWNER, root=name, parent=None, details=details)
-
-    def _tuned_card(self, model: TunedModel) -> ModelCard:
-        try:
-            details = self._details(model.root)
-        except NotFoundError as error:  # taken out of the alias file since; the record is still there to be deleted
-            details = ModelDetails(model.root, model.root, note=f"This model cannot answer now: {error.message}")
-        details = replace(details, method=model.method, job_id=model.job_id, step=model.step)
-        return ModelCard(model.id, model.created_at, model.organization, model.root, model.parent, details)
-
-    def _custom_card(self, model: CustomModel) -> ModelCard:
-        name, base = model.id, model.base
-        try:
-            details = self._details(base)
-            local = self._bases.local(base)
-            if local is not None:
-                model.check(local, EncoderCard.read(local.path).dimensions)
-        except (NotFoundError, InvalidRequestError, WeightsError) as error:
-            details = ModelDetails(model.key, model.key, note=f"This model cannot answer now: {error.message}")
-        else:
-            changed = f"A matrix customizes the embeddings of {base}: cosines above {model.threshold:.3f} mean alike."
-            details = replace(details, note=" ".join(filter(None, (changed, details.note))))
-        details = replace(details, dimensions=model.dimensions, kind=Kind.EMBEDDING)
-        return ModelCard(name, model.created_at, DEFAULT_ORGANIZATION, root=base, parent=base, details=details)
-
     def _deployed_card(self, deployment: Deployment) -> ModelCard:
         """The card of the model behind a deployment, under the deployment's name."""
         name, model = deployment.id, deployment.model
@@ -315,65 +284,6 @@ class ModelService:
                 model, deployment.created_at, DEFAULT_ORGANIZATION, root=model, parent=None, details=details
             )
         return replace(card, id=name, created=deployment.created_at, owned_by=DEFAULT_ORGANIZATION, parent=model)
-
-    def _details(self, name: str) -> ModelDetails:
-        resolution = self._registry.resolve(name)
-        entry, note = resolution.entry, resolution.note
-        try:
-            local = self._bases.local(name)
-        except WeightsError as error:
-            local, note = None, f"This model cannot answer now: {error.message}"
-        details = ModelDetails(
-            weights=entry.key,
-            title=entry.title,
-            source=str(entry.source),
-            license=local.license if local else entry.license,
-            license_url=entry.license_url,
-            context_length=entry.context_length,
-            size_bytes=local.size_bytes if local else entry.size_bytes,
-            pulled=local is not None,
-            note=note,
-            capabilities=Capabilities(chat_completion=local is not None and chats(local.path)),
-            kind=local.kind if local else entry.kind,
-        )
-        if details.kind is Kind.EMBEDDING:
-            return _encoder_details(name, details, local)
-        return replace(details, context_length=context_length(local.path)) if local else details
-
-    def _pulled_at(self, name: str) -> int:
-        """Unix seconds; 0 for weights that are not here."""
-        try:
-            local = self._bases.local(name)
-        except WeightsError:
-            return 0
-        if local is None:
-            return 0
-        if local.record is None:
-            return int((local.path / "config.json").stat().st_mtime)
-        return int(datetime.fromisoformat(local.record.pulled_at).timestamp())
-
-
-def _encoder_details(name: str, details: ModelDetails, local: LocalBase | None) -> ModelDetails:
-    """What is to be told of a model that makes embeddings."""
-    can = Capabilities(fine_tune=False, completion=False, embeddings=True)
-    details = replace(details, max_input_tokens=manners_of(name).max_tokens, capabilities=can)
-    if local:
-        try:
-            card = EncoderCard.read(local.path)
-        except WeightsError as error:
-            return replace(details, note=f"This model cannot answer now: {error.message}")
-        details = replace(details, context_length=card.max_tokens, dimensions=card.dimensions)
-    long = f"{details.title} reads {details.context_length or 'some hundred'} tokens at once; longer inputs are "
-    long += "embedded in pieces, whose average by numbers of tokens is the answer."
-    return replace(details, note=" ".join(filter(None, (details.note, long))))
-
-
-def context_length(folder: Path) -> int:
-    """Most tokens of a sequence of the base in a folder."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config", config)
-    length: int = text.get("max_position_embeddings") or text.get("n_positions") or MAX_CONTEXT
-    return min(length, MAX_CONTEXT)
 
 
 @lru_cache(maxsize=8)

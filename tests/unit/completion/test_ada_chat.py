@@ -17,9 +17,9 @@ from luthier.config import Settings
 from luthier.domain.chat import AnswerFormat
 from luthier.domain.generation import FinishReason, SamplingParams
 from luthier.modeling.bases import LocalBase
-from luthier.modeling.loader import load_base
+from luthier.modeling.loader import context_length, load_base
 from luthier.services.chat import ChatRequest, ChatResult, ChatService
-from luthier.services.models import ServedModel, context_length
+from luthier.services.models import ServedModel
 
 MESSAGES = ({"role": "user", "content": "What is the capital of France?"},)
 SCHEMA = {

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import httpx
 import pytest
@@ -245,3 +246,15 @@ def test_what_keeps_the_server_from_starting_is_told_in_words(tmp_path: Path) ->
     with pytest.raises(ConfigError):
         asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
     assert sent == [{"type": "lifespan.startup.failed", "message": "The alias file is broken."}]
+
+
+def test_many_requests_that_wait_in_threads_leave_room_for_others(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path), services=lambda _: nullcontext(cast(Services, None)))
+    together = threading.Barrier(50)
+
+    async def live() -> list[int]:
+        async with app.router.lifespan_context(app):
+            waiting = [asyncio.to_thread(together.wait, 10) for _ in range(50)]
+            return await asyncio.gather(*waiting)
+
+    assert sorted(asyncio.run(live())) == list(range(50))

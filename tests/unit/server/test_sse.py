@@ -5,14 +5,16 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from starlette.types import Message
+
 from luthier.errors import UnavailableError
-from luthier.server.sse import DONE, HEARTBEAT, encode, event_stream, with_heartbeats
+from luthier.server.sse import DONE, HEARTBEAT, EventStream, encode, with_heartbeats
 
 Items = AsyncGenerator[dict[str, Any], None]
 
 
 async def _read(items: Items, heartbeat_seconds: float = 60) -> list[bytes]:
-    return [bytes(chunk) async for chunk in event_stream(items, heartbeat_seconds).body_iterator]
+    return [bytes(chunk) async for chunk in EventStream(items, heartbeat_seconds).body_iterator]
 
 
 def test_an_event_is_one_line_whatever_it_holds() -> None:
@@ -80,3 +82,24 @@ def test_a_reader_who_leaves_closes_the_items() -> None:
 
     asyncio.run(leave())
     assert closed == [True]
+
+
+def test_a_client_who_has_gone_before_the_first_event_stops_the_work() -> None:
+    begun, stopped = [], []
+
+    async def items() -> Items:
+        begun.append(True)
+        yield {"n": 1}
+
+    async def stop() -> None:
+        stopped.append(True)
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None:
+        await asyncio.sleep(0)
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}  # as uvicorn's
+    asyncio.run(EventStream(items(), 60, stop)(scope, gone, send))
+    assert (begun, stopped) == ([], [True])

@@ -6,7 +6,7 @@ from luthier.config import Settings
 from luthier.domain.file import FileStatus
 from luthier.domain.hyperparameters import Hyperparameters
 from luthier.domain.job import Dialect, Job, Status
-from luthier.errors import InvalidRequestError, NotFoundError, PayloadTooLargeError
+from luthier.errors import ConfigError, InvalidRequestError, NotFoundError, PayloadTooLargeError
 from luthier.services.files import FileService
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
@@ -29,6 +29,18 @@ def jobs(settings):
 @pytest.fixture
 def service(settings):
     return FileService(settings, FileStore(Database.open(settings)), Blobs(settings))
+
+
+def test_the_bytes_of_a_deleted_file_go_even_if_its_vectors_cannot(settings):
+    def forget(file_id):
+        raise ConfigError(f"The index of {file_id} does not answer.")
+
+    service = FileService(settings, FileStore(Database.open(settings)), Blobs(settings), forget)
+    file = service.create("train.jsonl", "fine-tune", [_GOOD])
+    path = service.content(file.id)[1]
+    with pytest.raises(ConfigError):
+        service.delete(file.id)
+    assert not path.exists()
 
 
 def test_a_good_file_is_processed_and_comes_back(service):

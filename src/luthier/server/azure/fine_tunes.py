@@ -11,7 +11,7 @@ from luthier.server.azure.version import WithVersion
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
-from luthier.server.sse import MAY_STREAM, event_stream
+from luthier.server.sse import MAY_STREAM, EventStream
 from luthier.server.wire.azure import AzureFineTune, AzureFineTuneWithEvents
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTuneEvent
@@ -70,7 +70,7 @@ def list_fine_tune_events(
     """All events, oldest first; with `stream=true` as server-sent events that go on until `data: [DONE]`."""
     page = services.fine_tunes.events(fine_tune_id)
     if stream:
-        return event_stream(follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
+        return EventStream(follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
     return Listing(data=[FineTuneEvent.of(event) for event in page.items])
 
 

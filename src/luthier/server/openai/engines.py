@@ -15,7 +15,7 @@ from luthier.server.completing import answer_completion
 from luthier.server.connection import while_connected
 from luthier.server.dependencies import ServicesOf, SettingsOf
 from luthier.server.embedding import answer_embedding
-from luthier.server.sse import MAY_STREAM, event_stream
+from luthier.server.sse import MAY_STREAM, EventStream
 from luthier.server.wire.base import Listing
 from luthier.server.wire.chat_answers import ChatCompletionObject
 from luthier.server.wire.completions import CompletionObject
@@ -79,7 +79,7 @@ async def generate(
     """Go on from a context, the way of before `completions`; with `stream` as server-sent events."""
     stream = await while_connected(request, _begin(services.completions, body, engine))
     if body.stream:
-        return event_stream(_chunks(stream, body.context), settings.heartbeat_seconds)
+        return EventStream(_chunks(stream, body.context), settings.heartbeat_seconds, stream.aclose)
     return await while_connected(request, _gather(stream, body))
 
 
@@ -124,10 +124,7 @@ async def _chunks(stream: CompletionStream, context: str) -> AsyncGenerator[dict
     """Each chunk as an answer of its own; the context comes with the first of each text."""
     head = {"id": stream.id, "object": "text_completion", "created": stream.created, "model": stream.model}
     begun: set[int] = set()
-    try:
-        async for chunk in stream:
-            text = GeneratedText.of([chunk], None if chunk.index in begun else context)
-            begun.add(chunk.index)
-            yield {**head, "data": [text.model_dump()]}
-    finally:
-        await stream.aclose()
+    async for chunk in stream:
+        text = GeneratedText.of([chunk], None if chunk.index in begun else context)
+        begun.add(chunk.index)
+        yield {**head, "data": [text.model_dump()]}

@@ -10,7 +10,7 @@ from luthier.domain.job import Job
 from luthier.server.body import JsonRoute
 from luthier.server.dependencies import OwnerOf, ServicesOf, SettingsOf
 from luthier.server.following import follow
-from luthier.server.sse import MAY_STREAM, event_stream
+from luthier.server.sse import MAY_STREAM, EventStream
 from luthier.server.wire.base import Deleted, Listing
 from luthier.server.wire.fine_tunes import CreateFineTuneBody, FineTune, FineTuneEvent, FineTuneWithEvents
 from luthier.server.wiring import Services
@@ -62,7 +62,7 @@ def list_fine_tune_events(
     """All events, oldest first; with `stream=true` as server-sent events that go on until `data: [DONE]`."""
     page = services.fine_tunes.events(fine_tune_id)
     if stream:
-        return event_stream(follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
+        return EventStream(follow(request.app.state, fine_tune_id), settings.heartbeat_seconds)
     return Listing(data=[FineTuneEvent.of(event) for event in page.items])
 
 

@@ -75,14 +75,14 @@ def delete_vector_store(vector_store_id: str, services: ServicesOf) -> VectorSto
 @router.post("/{vector_store_id}/search")
 async def search_vector_store(vector_store_id: str, body: SearchBody, services: ServicesOf) -> SearchResultsPage:
     """Find the pieces of files that are nearest to a question."""
-    found = await services.vector_stores.search(vector_store_id, body.to_domain())
+    found = await services.vector_store_search.search(vector_store_id, body.to_domain())
     return SearchResultsPage(search_query=body.queries, data=[SearchResultObject.of(one) for one in found])
 
 
 @router.post("/{vector_store_id}/files")
 def create_vector_store_file(vector_store_id: str, body: PutFileBody, services: ServicesOf) -> StoredFileObject:
     """Put a file into a vector store; one that is there already is cut and embedded anew."""
-    return StoredFileObject.of(services.vector_stores.put_file(vector_store_id, body.to_domain()))
+    return StoredFileObject.of(services.vector_store_files.put_file(vector_store_id, body.to_domain()))
 
 
 @router.get("/{vector_store_id}/files")
@@ -95,7 +95,7 @@ def list_vector_store_files(
     order: Order = "desc",
     status: Status = None,
 ) -> CursorPage[StoredFileObject]:
-    page = services.vector_stores.files(
+    page = services.vector_store_files.files(
         vector_store_id, after=after, before=before, limit=limit, newest_first=order == "desc", status=status
     )
     return _files(page)
@@ -103,7 +103,7 @@ def list_vector_store_files(
 
 @router.get("/{vector_store_id}/files/{file_id}")
 def retrieve_vector_store_file(vector_store_id: str, file_id: str, services: ServicesOf) -> StoredFileObject:
-    return StoredFileObject.of(services.vector_stores.file(vector_store_id, file_id))
+    return StoredFileObject.of(services.vector_store_files.file(vector_store_id, file_id))
 
 
 @router.post("/{vector_store_id}/files/{file_id}")
@@ -111,38 +111,40 @@ def update_vector_store_file(
     vector_store_id: str, file_id: str, body: UpdateFileBody, services: ServicesOf
 ) -> StoredFileObject:
     """Give a file other attributes; it is not embedded again."""
-    return StoredFileObject.of(services.vector_stores.set_attributes(vector_store_id, file_id, body.attributes or {}))
+    return StoredFileObject.of(
+        services.vector_store_files.set_attributes(vector_store_id, file_id, body.attributes or {})
+    )
 
 
 @router.delete("/{vector_store_id}/files/{file_id}")
 def delete_vector_store_file(vector_store_id: str, file_id: str, services: ServicesOf) -> StoredFileDeleted:
     """Take a file out of a vector store. The file itself stays."""
-    services.vector_stores.remove_file(vector_store_id, file_id)
+    services.vector_store_files.remove_file(vector_store_id, file_id)
     return StoredFileDeleted(id=file_id)
 
 
 @router.get("/{vector_store_id}/files/{file_id}/content")
 def retrieve_vector_store_file_content(vector_store_id: str, file_id: str, services: ServicesOf) -> FileContentPage:
     """The text of a file, as it was read."""
-    return FileContentPage(data=[TextContent(text=services.vector_stores.content(vector_store_id, file_id))])
+    return FileContentPage(data=[TextContent(text=services.vector_store_files.content(vector_store_id, file_id))])
 
 
 @router.post("/{vector_store_id}/file_batches")
 def create_vector_store_file_batch(vector_store_id: str, body: FileBatchBody, services: ServicesOf) -> FileBatchObject:
     """Put several files into a vector store."""
     files, param = body.to_domain()
-    return FileBatchObject.of(*services.vector_stores.put_files(vector_store_id, files, param))
+    return FileBatchObject.of(services.vector_store_files.put_files(vector_store_id, files, param))
 
 
 @router.get("/{vector_store_id}/file_batches/{batch_id}")
 def retrieve_vector_store_file_batch(vector_store_id: str, batch_id: str, services: ServicesOf) -> FileBatchObject:
-    return FileBatchObject.of(*services.vector_stores.batch(vector_store_id, batch_id))
+    return FileBatchObject.of(services.vector_store_files.batch(vector_store_id, batch_id))
 
 
 @router.post("/{vector_store_id}/file_batches/{batch_id}/cancel")
 def cancel_vector_store_file_batch(vector_store_id: str, batch_id: str, services: ServicesOf) -> FileBatchObject:
     """Give up the files that are not embedded yet; those that are stay."""
-    return FileBatchObject.of(*services.vector_stores.cancel_batch(vector_store_id, batch_id))
+    return FileBatchObject.of(services.vector_store_files.cancel_batch(vector_store_id, batch_id))
 
 
 @router.get("/{vector_store_id}/file_batches/{batch_id}/files")
@@ -156,7 +158,7 @@ def list_files_in_vector_store_batch(
     order: Order = "desc",
     status: Status = None,
 ) -> CursorPage[StoredFileObject]:
-    page = services.vector_stores.files(
+    page = services.vector_store_files.files(
         vector_store_id, batch_id, after=after, before=before, limit=limit, newest_first=order == "desc", status=status
     )
     return _files(page)

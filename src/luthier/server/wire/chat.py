@@ -12,6 +12,7 @@ from luthier.server.wire.completions import StopTexts, StreamOptions
 from luthier.server.wire.tool_choice import ToolChoiceBody, tool_choice
 from luthier.services.chat import ChatRequest
 
+_SENT_BACK = "Null, as in an answer that the client sends back."
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -75,7 +76,10 @@ class MessageBody(RequestBody):
     name: str | None = Field(default=None, description="Its author. Refused where the template has no place for it.")
     tool_calls: list[MessageToolCall] = Field([], description="Of an assistant: the calls it made.")
     tool_call_id: str | None = Field(default=None, description="Of a tool: the call that it answers.")
-    refusal: None = Field(default=None, description="Null, as in an answer of this server that is sent back.")
+    refusal: None = Field(default=None, description=_SENT_BACK)
+    annotations: None = Field(default=None, description=_SENT_BACK)
+    audio: None = Field(default=None, description=_SENT_BACK)
+    function_call: None = Field(default=None, description=_SENT_BACK)
 
     def to_domain(self, at: int) -> dict[str, Any]:
         """

@@ -1,18 +1,10 @@
 """Vector stores, their files and what was found in them, as answers say it."""
 
-import time
 from typing import Literal, Self
 
-from luthier.domain.vector_store import (
-    FileBatch,
-    FileCounts,
-    FoundPiece,
-    StoredFile,
-    StoredStatus,
-    StoreStatus,
-    VectorStore,
-)
+from luthier.domain.vector_store import FileCounts, FoundPiece, StoredFile, StoredStatus, StoreStatus
 from luthier.server.wire.base import Answer
+from luthier.services.vector_store_files import BatchView
 from luthier.services.vector_stores import StoreView
 
 Value = bool | int | float | str
@@ -57,8 +49,8 @@ class VectorStoreObject(Answer):
             id=store.id,
             name=store.name,
             description=store.description,
-            status=_status(store, view.counts),
-            usage_bytes=0 if store.emptied else view.usage_bytes,
+            status=view.status,
+            usage_bytes=view.usage_bytes,
             file_counts=FileCountsObject.of(view.counts),
             metadata=store.metadata,
             created_at=store.created_at,
@@ -66,12 +58,6 @@ class VectorStoreObject(Answer):
             expires_after=None if store.expires_days is None else ExpiresAfter(days=store.expires_days),
             expires_at=store.expires_at,
         )
-
-
-def _status(store: VectorStore, counts: FileCounts) -> StoreStatus:
-    if store.is_expired(time.time()):
-        return StoreStatus.EXPIRED
-    return StoreStatus.IN_PROGRESS if counts.in_progress else StoreStatus.COMPLETED
 
 
 class VectorStoreDeleted(Answer):
@@ -137,20 +123,13 @@ class FileBatchObject(Answer):
     created_at: int
 
     @classmethod
-    def of(cls, batch: FileBatch, counts: FileCounts) -> Self:
-        status = StoredStatus.COMPLETED
-        if batch.cancelled:
-            status = StoredStatus.CANCELLED
-        elif counts.in_progress:
-            status = StoredStatus.IN_PROGRESS
-        elif counts.failed and not counts.completed:
-            status = StoredStatus.FAILED
+    def of(cls, view: BatchView) -> Self:
         return cls(
-            id=batch.id,
-            vector_store_id=batch.store_id,
-            status=status,
-            file_counts=FileCountsObject.of(counts),
-            created_at=batch.created_at,
+            id=view.batch.id,
+            vector_store_id=view.batch.store_id,
+            status=view.status,
+            file_counts=FileCountsObject.of(view.counts),
+            created_at=view.batch.created_at,
         )
 
 

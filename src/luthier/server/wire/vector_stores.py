@@ -10,7 +10,9 @@ from luthier.domain.vector_store import Chunking
 from luthier.errors import InvalidRequestError
 from luthier.server.wire.base import RequestBody
 from luthier.server.wire.vector_store_objects import AttributeValues, Value
-from luthier.services.vector_stores import CreateStore, PutFile, SearchStore
+from luthier.services.vector_store_checks import PutFile
+from luthier.services.vector_store_search import SearchStore
+from luthier.services.vector_stores import CreateStore
 
 
 class ExpiresAfterBody(RequestBody):

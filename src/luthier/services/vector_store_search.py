@@ -1,0 +1,88 @@
+"""Questions to vector stores."""
+
+import asyncio
+from dataclasses import dataclass
+
+from luthier.domain.filters import Comparison, Filter, Op, check, matches
+from luthier.domain.vector_store import FoundPiece, StoredStatus, VectorStore
+from luthier.errors import InvalidRequestError
+from luthier.services.embeddings import EmbeddingRequest, EmbeddingService
+from luthier.services.store_indexes import StoreIndexes
+from luthier.services.vector_store_checks import live_store
+from luthier.storage.files import FileStore
+from luthier.storage.indexes import IndexHit
+from luthier.storage.vector_stores import VectorStoreStore
+from luthier.types import Floats
+
+_SPARE = 20  # hits beyond those asked for: some may be of files that are just being removed
+
+
+@dataclass(frozen=True)
+class SearchStore:
+    """
+    Args:
+        queries: each is searched for; a piece counts with its best score.
+        threshold: least score, 0 to 1.
+    """
+
+    queries: tuple[str, ...]
+    k: int = 10
+    filters: Filter | None = None
+    threshold: float = 0.0
+
+
+class VectorStoreSearch:
+    """Finds pieces of files."""
+
+    def __init__(
+        self, stores: VectorStoreStore, files: FileStore, embeddings: EmbeddingService, indexes: StoreIndexes
+    ) -> None:
+        self._stores = stores
+        self._files = files
+        self._embeddings = embeddings
+        self._indexes = indexes
+
+    async def search(self, store_id: str, request: SearchStore) -> tuple[FoundPiece, ...]:
+        """The pieces nearest to the questions, best first.
+
+        Raises:
+            NotFoundError: there is no such store.
+            InvalidRequestError: something does not fit, or the store has expired; `param` names the field.
+            RateLimitError, UnavailableError: the questions cannot be embedded now.
+        """
+        if request.filters is not None:
+            check(request.filters)
+        if not request.queries or not all(query.strip() for query in request.queries):
+            raise InvalidRequestError("'query' must be a text, or several, none of them empty.", param="query")
+        store = await asyncio.to_thread(live_store, self._stores, store_id)
+        embedded = await self._embeddings.create(EmbeddingRequest(store.model, request.queries))
+        return await asyncio.to_thread(self._search, store, request, embedded.vectors)
+
+    def _search(self, store: VectorStore, request: SearchStore, vectors: Floats) -> tuple[FoundPiece, ...]:
+        self._stores.touch(store.id)
+        index = self._indexes.find(store.id)
+        stored = self._stores.files(store.id).items
+        wanted = {
+            file.attempt: file
+            for file in stored
+            if file.status is StoredStatus.COMPLETED and matches(request.filters, file.attributes)
+        }
+        if index is None or not wanted:
+            return ()
+        # Most stores are searched whole; else the index is told which files count.
+        where = None if len(wanted) == len(stored) else Comparison("attempt", Op.IN, tuple(wanted))
+        best: dict[str, IndexHit] = {}
+        for vector in vectors:
+            for hit in index.search(vector, request.k + _SPARE, where):
+                if hit.record.attributes["attempt"] in wanted:
+                    known = best.get(hit.record.id)
+                    best[hit.record.id] = hit if known is None or known.score < hit.score else known
+        hits = sorted(best.values(), key=lambda hit: (-hit.score, hit.record.id))
+        found = []
+        for hit in hits[: request.k]:
+            file = wanted[str(hit.record.attributes["attempt"])]
+            score = min(max(hit.score, 0.0), 1.0)
+            if score >= request.threshold:
+                name = self._files.get(file.file_id, deleted=True).filename
+                found.append(FoundPiece(file.file_id, name, score, hit.record.text, file.attributes))
+        return tuple(found)

@@ -201,6 +201,14 @@ def test_embeddings_are_charged_what_they_used(keyed: Server, make_key: MakeKey)
     assert 1000 - used <= int(answer.headers["x-ratelimit-remaining-tokens"]) < 1000 - used // 2
 
 
+def test_counting_tokens_takes_none(keyed: Server, make_key: MakeKey) -> None:
+    key = make_key(tokens_per_minute=1000)
+    body = {"model": "ada", "input": "a word " * 300}
+    answer = keyed.call("POST", "tokenize", json=body, headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "1000"
+
+
 def test_todays_client_comes_back_when_it_was_told(keyed: Server, make_key: MakeKey) -> None:
     client = today(keyed, make_key(requests_per_minute=20), max_retries=2)
     impatient = client.with_options(max_retries=0)

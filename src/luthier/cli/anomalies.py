@@ -148,6 +148,8 @@ def dedupe(
         render.say(f"{kept:,} of {len(frame):,} rows stay, {len(frame) - kept:,} repeat one of them.")
     if output is not None:
         _write_kept(frame, found, output, source.column or "embedding")
+        if not out.as_json:
+            render.say(f"Written  {output}")
     page = duplicates_page(found, texts, f"Near duplicates in {source.file.name}") if out.report else None
     write(page, out.report, None, None, quiet=out.as_json)
 

@@ -117,7 +117,9 @@ def test_dedupe_writes_the_rows_that_stay(luthier, table, tmp_path):
     kept, whole = read_frame(out), read_frame(table)
     assert kept.rows["Text"].tolist() == whole.rows["Text"].tolist()[:23]
     assert (kept.vectors == whole.vectors[:23]).all()
-    told = luthier("dedupe", str(table), "--threshold", "0.9999", "--report", str(tmp_path / "d.html")).stdout
+    page = str(tmp_path / "d.html")
+    told = luthier("dedupe", str(table), "--threshold", "0.9999", "-o", str(out), "--report", page).stdout
+    assert f"Written  {out}" in told.replace("\n", "")
     assert "23 of 24 rows stay, 1 repeat" in told
     assert "<td>drop</td>" in (tmp_path / "d.html").read_text(encoding="utf-8")
 

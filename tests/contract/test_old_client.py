@@ -242,7 +242,7 @@ def test_a_file_with_errors_is_refused_when_it_is_used(old_client: OldClient) ->
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a whole console")
 def test_ctrl_c_leaves_the_job_running(old_client: OldClient, wait: Wait) -> None:
-    write(old_client.folder / "train.jsonl", 8)
+    write(old_client.folder / "train.jsonl", 400)  # more than can be learnt while the client starts
     command = old_client.command(
         *("api", "fine_tunes.create", "-t", "train.jsonl", "-m", "ada", "--n_epochs", "50", "--batch_size", "1")
     )

@@ -60,9 +60,10 @@ def test_a_job_keeps_organization_and_project(server: Server, wait: Callable[[st
 
 @pytest.mark.contract("POST /v1/fine-tunes", "header OpenAI-Organization", "honoured")
 def test_the_old_client_names_an_organization_too(old_client: OldClient, client: openai.OpenAI) -> None:
-    train = client.files.create(file=("train.jsonl", jsonl(rows(4))), purpose="fine-tune").id
+    train = client.files.create(file=("train.jsonl", jsonl(rows(400))), purpose="fine-tune").id
     told = old_client.run(
-        f"openai.organization = 'org-old'\nprint(openai.FineTune.create(training_file='{train}', model='ada').id)"
+        "openai.organization = 'org-old'\n"
+        f"print(openai.FineTune.create(training_file='{train}', model='ada', n_epochs=50, batch_size=1).id)"
     )
     job = client.fine_tuning.jobs.retrieve(told.strip())
     assert job.organization_id == "org-old"

@@ -6,8 +6,8 @@ log probabilities on held-out rows, computed by Luthier for all three adapters.
 
     python benchmarks/train_vs_trl.py [--rows 64] [--epochs 2] [--train FILE --valid FILE] [--trl-python PYTHON]
 
-Luthier's side runs in the environment that its server gives a trainer (the allocator's settings, threads that sleep
-while they wait), TRL's in that of a user who starts it; `--same-environment` gives TRL those settings too.
+Luthier's side runs in the environment that its server gives a trainer (the allocator's settings, threads that wait
+a moment and sleep then), TRL's in that of a user who starts it; `--same-environment` gives TRL those settings too.
 
 Without files the rows are scikit-learn's newsgroups on baseball and hockey (kept in its cache; downloaded if absent).
 Rows of more than 1,024 tokens are left out: TRL would cut off their answers. TRL runs in an environment of its own,

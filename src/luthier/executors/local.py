@@ -21,12 +21,12 @@ from luthier.storage.jobs import JobStore, event
 logger = logging.getLogger(__name__)
 
 # Tensors of many megabytes come and go at each step. By default glibc gives each back to the system and asks for it
-# again, zeroed, page by page; kept in the heap, on huge pages, they cost nothing.
-_TUNABLES = {
-    "glibc.malloc.mmap_max": "0",
-    "glibc.malloc.trim_threshold": "100000000000",
-    "glibc.malloc.hugetlb": "1",
-}
+# again, zeroed, page by page; kept in the heap they cost nothing. (Huge pages are slower: the heap is trimmed as well.)
+_TUNABLES = {"glibc.malloc.mmap_max": "0", "glibc.malloc.trim_threshold": "100000000000"}
+# Threads that wait for each other look for work so many times, some tens of microseconds, and sleep then. Did they
+# sleep at once, each next operation would have to wake them; did they look for as long as is the default, a server on
+# the same cores would starve.
+_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 _COMMAND = (sys.executable, "-m", "luthier.executors.worker")
 _IDLE_SECONDS = 60.0  # a job that another process has put into the queue is found this late at most
 _RETRY_SECONDS = 5.0
@@ -201,7 +201,7 @@ def worker_environment(settings: Settings, environment: Mapping[str, str]) -> di
     ours = {f"LUTHIER_{name.upper()}": _written(value) for name, value in given.items()}
     theirs = dict(part.split("=", 1) for part in kept.get("GLIBC_TUNABLES", "").split(":") if "=" in part)
     tunables = ":".join(f"{name}={value}" for name, value in {**_TUNABLES, **theirs}.items())
-    return {"OMP_WAIT_POLICY": "PASSIVE", **kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}
+    return {**_THREADS, **kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}
 
 
 def _written(value: object) -> str:

@@ -244,12 +244,12 @@ def test_what_deleted_jobs_left_is_swept_at_the_start(settings, jobs, start):
 
 def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):
     settings = settings.model_copy(update={"import_hosts": ("example.com", "10.0.0.0/8")})
-    given = {"PATH": "/bin", "LUTHIER_HOME": "/other", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=0:glibc.cpu.x=1"}
+    given = {"PATH": "/bin", "LUTHIER_HOME": "/other", "GLIBC_TUNABLES": "glibc.malloc.mmap_max=5:glibc.cpu.x=1"}
     environment = worker_environment(settings, given)
     tunables = environment.pop("GLIBC_TUNABLES").split(":")
-    assert "glibc.malloc.hugetlb=0" in tunables  # what the user sets stays
+    assert "glibc.malloc.mmap_max=5" in tunables  # what the user sets stays
     assert "glibc.cpu.x=1" in tunables
-    assert "glibc.malloc.mmap_max=0" in tunables
+    assert "glibc.malloc.trim_threshold=100000000000" in tunables
     assert environment["PATH"] == "/bin"
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

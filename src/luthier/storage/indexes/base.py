@@ -177,7 +177,8 @@ def unit(spec: IndexSpec, vector: Floats) -> Floats:
     if vector.shape != (spec.dimensions,):
         made = f", made by '{spec.model}'" if spec.model else ""
         raise InvalidRequestError(
-            f"The vector has {vector.size} numbers; those of the index '{spec.name}' have {spec.dimensions}{made}."
+            f"The vector has {vector.size} numbers; those of the index '{spec.name}' have {spec.dimensions}{made}. "
+            "Ask with the model that made them."
         )
     made_unit: Floats = _unit(vector[None])[0]
     return made_unit

@@ -9,6 +9,7 @@ import json
 import math
 import numbers
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -51,7 +52,8 @@ class Page:
 
         Args:
             columns: headings.
-            rows: cells, one for each column. Columns of numbers stand right, floats with four significant digits.
+            rows: cells, one for each column. Columns of numbers stand right; all numbers of a column have the decimals
+                that its cells need for four significant digits, none where all are whole.
         """
         body = [list(row) for row in rows]
         if any(len(row) != len(columns) for row in body):
@@ -59,7 +61,8 @@ class Page:
         right = [bool(body) and all(_is_number(row[at]) for row in body) for at in range(len(columns))]
         kinds = [' class="number"' if number else "" for number in right]
         head = "".join(f"<th{kind}>{escape(str(name))}</th>" for kind, name in zip(kinds, columns, strict=True))
-        lines = ["<tr>" + "".join(_cell(cell, right[at]) for at, cell in enumerate(row)) + "</tr>" for row in body]
+        places = [_decimals(row[at] for row in body) for at in range(len(columns))]
+        lines = ["<tr>" + "".join(map(_cell, row, right, places)) + "</tr>" for row in body]
         empty = "" if body else '<div class="empty">No rows.</div>'
         self._parts.append(
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
@@ -163,17 +166,23 @@ def _is_number(cell: Any) -> bool:
     return isinstance(cell, numbers.Real) and not isinstance(cell, bool)
 
 
-def _cell(cell: Any, right: bool) -> str:
+def _decimals(cells: Iterable[Any]) -> int:
+    """The most that one of the numbers needs for four significant digits, twelve at most."""
+    finite = [float(cell) for cell in cells if _is_number(cell) and math.isfinite(cell)]
+    return min(12, max(-int(Decimal(f"{number:.4g}").as_tuple().exponent) for number in [*finite, 0.0]))
+
+
+def _cell(cell: Any, right: bool, decimals: int) -> str:
     if right:
-        return f'<td class="number" data-value="{float(cell)!r}">{_number(cell)}</td>'
-    text = "" if cell is None else _number(cell) if _is_number(cell) else str(cell)
+        return f'<td class="number" data-value="{float(cell)!r}">{_number(cell, decimals)}</td>'
+    text = "" if cell is None else _number(cell, decimals) if _is_number(cell) else str(cell)
     long = ' class="long"' if len(text) > _LONG else ""
     return f"<td{long}>{escape(text)}</td>"
 
 
-def _number(value: Any) -> str:
-    """Whole numbers in groups of three digits, others with four significant digits; nothing for NaN."""
-    if isinstance(value, numbers.Integral):
-        return f"{int(value):,}"
+def _number(value: Any, decimals: int) -> str:
+    """In groups of three digits; nothing for NaN."""
+    if isinstance(value, numbers.Integral) and not decimals:
+        return f"{int(value):,}"  # exact, however large
     number = float(value)
-    return "" if math.isnan(number) else f"{number:.4g}"
+    return "" if math.isnan(number) else f"{number:,.{decimals}f}"

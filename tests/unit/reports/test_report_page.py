@@ -76,6 +76,18 @@ def test_columns_of_numbers_stand_right():
     assert '<td class="number" data-value="nan"></td><td></td>' in html
 
 
+def test_numbers_of_a_column_have_the_same_decimals():
+    page = Page("t")
+    heads = ["accuracy", "stars", "price", "rate", "rank"]
+    page.table(heads, [[0.8, 5.0, 12_345.6, 1e-4, 2**60 + 1], [0.75, 4, 2.5, 3e-5, np.inf], [np.nan, 3.0, 1, 0, 1]])
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", page.html())
+    assert cells[0::5] == ["0.80", "0.75", ""]
+    assert cells[1::5] == ["5", "4", "3"]
+    assert cells[2::5] == ["12,345.6", "2.5", "1.0"]
+    assert cells[3::5] == ["0.00010", "0.00003", "0.00000"]
+    assert cells[4::5] == ["1,152,921,504,606,846,977", "inf", "1"]
+
+
 def test_a_table_without_rows_says_so():
     page = Page("t")
     page.table(["a"], [])

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import plotly.graph_objects as go
@@ -56,6 +58,24 @@ def test_figures_take_the_pages_theme_and_keep_their_own_layout():
         "light": "rgba(0,0,0,0)",
         "dark": "rgba(0,0,0,0)",
     }
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs Chromium")
+@pytest.mark.parametrize(("width", "beside"), [(600, False), (1200, True)])
+def test_a_legend_stands_below_the_plot_where_there_is_no_room_beside_it(tmp_path, width, beside):
+    page = Page("t")
+    names = [f"{at}: a name of several words, as clusters have" for at in range(4)]
+    page.figure(go.Figure([go.Scatter(x=[0, 1], y=[at, 1], name=name) for at, name in enumerate(names)]))
+    page.write(tmp_path / "p.html")
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    browser += [f"--user-data-dir={tmp_path / 'browser'}", f"--window-size={width},900"]
+    shown = subprocess.run(
+        [*browser, (tmp_path / "p.html").as_uri()], capture_output=True, text=True, timeout=120, check=True
+    ).stdout
+    left, top = map(float, re.search(r'<g class="legend"[^>]*translate\(([\d.]+), ?([\d.]+)\)', shown).groups())
+    plot = re.search(r'<rect class="bg" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', shown)
+    x, y, wide, high = map(float, plot.groups())
+    assert (left >= x + wide, top >= y + high) == (beside, not beside)
 
 
 def test_only_figures_that_ask_have_a_search_box():

@@ -1,18 +1,33 @@
-// Draws every figure of the page in the colours of the reader's theme, and searches the points of those with a search box.
+// Draws every figure of the page as the reader's screen wants it, and searches the points of those with a search box.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const templates = JSON.parse(document.getElementById("templates").textContent);
-const theme = () => templates[dark.matches ? "dark" : "light"];
+const narrow = matchMedia("(max-width: 640px)");
+const below = { orientation: "h", x: 0, y: -0.15, yanchor: "top", font: { size: 11 } };
+const line = 20;  // pixels of one name in a legend
 
 for (const place of document.querySelectorAll(".plot")) {
   const figure = JSON.parse(document.getElementById(place.dataset.figure).textContent);
-  const layout = { ...figure.layout, template: theme(), autosize: true };
   const config = { displaylogo: false, responsive: true };
-  Plotly.newPlot(place, figure.data, layout, config).then(() => {
+  Plotly.newPlot(place, figure.data, { ...figure.layout, ...fitting(place, figure), autosize: true }, config).then(() => {
     place.dataset.drawn = "yes";
     const search = place.parentNode.querySelector(".search");
     if (search) searchable(place, search.querySelector("input"), search.querySelector("output"));
   });
-  dark.addEventListener("change", () => Plotly.relayout(place, { template: theme() }));
+  for (const screen of [dark, narrow])
+    screen.addEventListener("change", () => Plotly.relayout(place, fitting(place, figure)));
+}
+
+// The colours of the theme; on a narrow screen a legend that would stand beside the plot, and over its points, stands
+// below it in room of its own.
+function fitting(place, figure) {
+  let { legend = {}, height } = figure.layout;
+  const shown = figure.layout.showlegend === false ? [] : figure.data.filter((trace) => trace.showlegend !== false);
+  if (narrow.matches && shown.length > 1 && !("x" in legend || "orientation" in legend)) {
+    legend = { ...legend, ...below };
+    height += line * shown.length;
+  }
+  place.style.height = `${height}px`;
+  return { template: templates[dark.matches ? "dark" : "light"], legend, height };
 }
 
 // Points whose text (`customdata`, else `hovertext`) holds every word that was typed stand out; the others fade.

@@ -9,7 +9,7 @@ import pytest
 
 from luthier.domain.filters import Filter, matches, parse_where
 from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError
-from luthier.storage.indexes import Indexes, IndexSpec, Record, VectorIndex, embedded, open_indexes
+from luthier.storage.indexes import Indexes, IndexSpec, Record, VectorIndex, check_new, embedded, open_indexes
 from luthier.storage.indexes.qdrant import QdrantIndexes
 from luthier.types import Floats
 
@@ -138,6 +138,9 @@ def test_names_and_models_are_kept(indexes: Indexes) -> None:
     assert indexes.open("reviews").spec == SPEC
     with pytest.raises(ConflictError, match="There is an index 'reviews' already"):
         indexes.create(SPEC)
+    with pytest.raises(ConflictError, match="There is an index 'reviews' already"):
+        check_new(indexes, "reviews")
+    check_new(indexes, "review")
     indexes.drop("reviews")
     assert indexes.specs() == [IndexSpec("another", 3)]
     for lookup in (indexes.open, indexes.drop):

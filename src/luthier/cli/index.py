@@ -175,10 +175,12 @@ def drop(name: Name, at: Place = None) -> None:
 
 def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) -> None:
     from luthier.errors import DataError
-    from luthier.storage.indexes import IndexSpec, Record
+    from luthier.storage.indexes import IndexSpec, Record, check_new
     from luthier.toolkit.frame import texts_of
 
     with _place(kept.at) as indexes:
+        if new:
+            check_new(indexes, name)
         there = None if new else indexes.open(name)
         frame = source.load(
             model=source.model or (there.spec.model if there is not None else None),

@@ -160,6 +160,16 @@ def test_what_cannot_be(frame: Path, words: list[str], message: str) -> None:
     assert found("index", "list") == []  # an index that could not be filled is not left behind
 
 
+@pytest.mark.parametrize(("name", "message"), [("food", "'food' already"), ("a b", "cannot be the name")])
+def test_a_name_that_cannot_be_is_refused_before_anything_is_embedded(
+    models: list[str], frame: Path, name: str, message: str
+) -> None:
+    run("index", "create", "food", frame)
+    with pytest.raises(LuthierError, match=message):
+        CliRunner().invoke(app, ["index", "create", name, str(frame), "--text", "Text"], catch_exceptions=False)
+    assert models == []
+
+
 @pytest.mark.usefixtures("models")
 def test_embeddings_of_another_model_or_width_are_not_mixed(frame: Path, tmp_path: Path) -> None:
     run("index", "create", "food", frame, "--model", "one")

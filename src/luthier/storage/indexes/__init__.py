@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from luthier.errors import ConfigError
-from luthier.storage.indexes.base import Indexes, IndexHit, IndexSpec, Record, VectorIndex
+from luthier.storage.indexes.base import Indexes, IndexHit, IndexSpec, Record, VectorIndex, check_new
 
-__all__ = ["IndexHit", "IndexSpec", "Indexes", "Record", "VectorIndex", "open_indexes"]
+__all__ = ["IndexHit", "IndexSpec", "Indexes", "Record", "VectorIndex", "check_new", "open_indexes"]
 
 
 def open_indexes(place: str | Path) -> Indexes:

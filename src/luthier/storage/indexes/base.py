@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from luthier.domain.filters import Filter, Scalar
-from luthier.errors import InvalidRequestError
+from luthier.errors import ConflictError, InvalidRequestError
 from luthier.types import Floats
 
 MAX_DIMENSIONS = 16_000
@@ -137,6 +137,25 @@ def check_spec(spec: IndexSpec) -> None:
             f"An index holds vectors of 1 to {MAX_DIMENSIONS:,} numbers, not of {spec.dimensions:,}.",
             param="dimensions",
         )
+
+
+def check_new(indexes: Indexes, name: str) -> None:
+    """What can be said of an index to be made before there are vectors.
+
+    Raises:
+        ConflictError: there is one of that name.
+        InvalidRequestError: a name that cannot be.
+    """
+    check_spec(IndexSpec(name, 1))
+    if any(spec.name == name for spec in indexes.specs()):
+        raise taken(name)
+
+
+def taken(name: str) -> ConflictError:
+    """What is said where there is an index of that name already."""
+    return ConflictError(
+        f"There is an index '{name}' already. Add to it with `luthier index add`, or drop it first.", param="name"
+    )
 
 
 def checked(spec: IndexSpec, records: Sequence[Record], vectors: Floats) -> Floats:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from luthier.domain.filters import ORDERED, Compound, Filter, Op, kind_of
 from luthier.domain.filters import Comparison as OneComparison
-from luthier.errors import ConflictError, NotFoundError
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, unit
+from luthier.errors import NotFoundError
+from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
 from luthier.storage.indexes.quantised import Quantised
 from luthier.types import Floats
 
@@ -57,10 +57,7 @@ class EmbeddedIndexes:
         check_spec(spec)
         folder = self._folder / spec.name
         if (folder / "index.json").exists():
-            raise ConflictError(
-                f"There is an index '{spec.name}' already. Add to it with `luthier index add`, or drop it first.",
-                param="name",
-            )
+            raise taken(spec.name)
         folder.mkdir(parents=True, exist_ok=True)
         told = {"name": spec.name, "dimensions": spec.dimensions, "model": spec.model}
         (folder / "index.json.new").write_text(json.dumps(told), encoding="utf-8")

@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, RowMapping, text
 from sqlalchemy.exc import DBAPIError
 
 from luthier.domain.filters import ORDERED, Comparison, Compound, Filter, Op, kind_of
-from luthier.errors import ConfigError, ConflictError, NotFoundError
+from luthier.errors import ConfigError, NotFoundError
 from luthier.storage import dialects
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, unit
+from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
 from luthier.types import Floats
 
 _HNSW_DIMENSIONS = 2_000
@@ -68,10 +68,7 @@ class PostgresIndexes:
                 {"name": spec.name, "dimensions": spec.dimensions, "model": spec.model},
             ).scalar_one_or_none()
             if made is None:
-                raise ConflictError(
-                    f"There is an index '{spec.name}' already. Add to it with `luthier index add`, or drop it first.",
-                    param="name",
-                )
+                raise taken(spec.name)
             table = _table(made)
             connection.execute(
                 text(

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from luthier.domain.filters import ORDERED, Comparison, Compound, Filter, Op, kind_of
-from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, UnavailableError
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, unit
+from luthier.errors import ConfigError, InvalidRequestError, NotFoundError, UnavailableError
+from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
 from luthier.types import Floats
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ class QdrantIndexes:
         check_spec(spec)
         with _answered():
             if self._client.collection_exists(_PREFIX + spec.name):
-                raise ConflictError(
-                    f"There is an index '{spec.name}' already. Add to it with `luthier index add`, or drop it first.",
-                    param="name",
-                )
+                raise taken(spec.name)
             self._client.create_collection(
                 _PREFIX + spec.name,
                 vectors_config=models.VectorParams(size=spec.dimensions, distance=models.Distance.COSINE),

@@ -4,6 +4,7 @@ import json
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from luthier.toolkit.template import Template
 from luthier.types import Floats
 
 USUAL_NAME = "embedding"  # of the column that holds vectors, where there are several
+
+_BROKEN = 100  # cells that may be broken vectors before a column is taken for one of texts
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def is_empty(cell: Any) -> bool:
 
 
 def vector_columns(table: pa.Table) -> list[str]:
-    """The columns whose first cell that is not empty is a vector."""
+    """The columns whose first cell that is neither empty nor broken is a vector."""
     return [name for name in table.column_names if _looks_like_vectors(table[name])]
 
 
@@ -148,6 +151,8 @@ def _vector_column(table: pa.Table, path: Path) -> str:
     found = vector_columns(table)
     if USUAL_NAME in found:
         return USUAL_NAME
+    if not found and USUAL_NAME in table.column_names:
+        return USUAL_NAME  # what is wrong with it is said where it is read
     if not found:
         raise DataError(
             f"{path.name} has no column of embeddings. {_there_are(table.column_names)} "
@@ -165,14 +170,20 @@ def _looks_like_vectors(column: pa.ChunkedArray) -> bool:
         return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return False
-    first = next((text for chunk in column.chunks for cell in chunk if (text := cell.as_py())), "")
-    if not first.startswith("["):
+    texts = (text for chunk in column.chunks for cell in chunk if (text := cell.as_py()))
+    return next((told for text in islice(texts, _BROKEN) if (told := _tells(text)) is not None), False)
+
+
+def _tells(text: str) -> bool | None:
+    """Whether a cell says that its column holds vectors; None for what may be a broken one."""
+    if not text.startswith("["):
         return False
     try:
-        numbers = json.loads(first)
+        items = json.loads(text)
     except ValueError:
-        return False
-    return bool(numbers) and all(isinstance(number, float | int) for number in numbers)
+        return None
+    are_numbers = [isinstance(item, float | int) for item in items]
+    return None if any(are_numbers) and not all(are_numbers) else any(are_numbers)
 
 
 def _is_list(kind: pa.DataType) -> bool:

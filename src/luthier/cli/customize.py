@@ -79,23 +79,22 @@ def _classes(source: PairSource, pairs: PairOptions, *, keeps: bool) -> "tuple[F
     """The embeddings of a file's rows, and the class of each or the number of clusters."""
     import pandas as pd
 
-    frame = source.load(columns=[pairs.class_column])
+    frame = source.load(columns=[pairs.class_column], limit=pairs.limit)
     if keeps and frame.model not in (None, source.model):
         raise InvalidRequestError(
             f"{source.file.name} holds embeddings of '{frame.model}', and the model to be kept would stand on "
             f"'{source.model}'. Give -m {frame.model}."
         )
-    vectors = frame.vectors[: pairs.limit]
     if pairs.clusters is not None:
-        return vectors, pairs.clusters
+        return frame.vectors, pairs.clusters
     assert pairs.class_column is not None  # one of the two was given
-    values = frame.column(pairs.class_column)[: pairs.limit]
+    values = frame.column(pairs.class_column)
     if values.isna().any():
         row = int(values.isna().to_numpy().argmax()) + 1
         raise DataError(
             f"Row {row} of {source.file.name} has no class in the column '{pairs.class_column}'. Leave the row out."
         )
-    return vectors, pd.factorize(values.astype(str))[0].astype("int64")
+    return frame.vectors, pd.factorize(values.astype(str))[0].astype("int64")
 
 
 @contextmanager

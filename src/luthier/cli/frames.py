@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,13 +69,19 @@ class QuerySource:
     url: EngineUrl = None
 
     def load(
-        self, *, model: str | None = None, columns: Iterable[str | None] = (), templates: Iterable[str | None] = ()
+        self,
+        *,
+        model: str | None = None,
+        columns: Iterable[str | None] = (),
+        templates: Iterable[str | None] = (),
+        limit: int | None = None,
     ) -> "Frame":
         """The rows with their embeddings.
 
         Args:
             model: that embeds them, where another one is wanted.
             columns, templates: that the command will ask for; what is not there is said before any row is embedded.
+            limit: take the first rows alone.
 
         Raises: as `load_frame`.
         """
@@ -88,6 +94,7 @@ class QuerySource:
             url=self.url,
             columns=[name for name in columns if name is not None],
             templates=[template for template in templates if template is not None],
+            limit=limit,
         )
 
 
@@ -117,12 +124,14 @@ def load_frame(
     url: str | None = None,
     columns: Sequence[str] = (),
     templates: Sequence[str] = (),
+    limit: int | None = None,
 ) -> "Frame":
     """The rows of a file with their embeddings: its own, or, where `text` is given, made now.
 
     Args:
         columns: that must be there, which is found out before anything is embedded.
         templates: of texts whose columns must be there, likewise.
+        limit: take the first rows alone.
 
     Raises:
         DataError: the file does not fit, lacks a column, or a row has no text.
@@ -135,8 +144,8 @@ def load_frame(
     if text is None:
         frame = read_frame(file, column)
         check_columns(frame.rows, columns, templates)
-        return frame
-    rows = read_rows(file)
+        return replace(frame, rows=frame.rows[:limit], vectors=frame.vectors[:limit])
+    rows = read_rows(file)[:limit]
     check_columns(rows, columns, templates)
     texts = texts_of(rows, text)
     with embedder(model, url) as embed, progress() as report:

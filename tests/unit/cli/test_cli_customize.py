@@ -3,7 +3,7 @@
 import csv
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ from typer.testing import CliRunner, Result
 
 from luthier.cli.main import app
 from luthier.errors import LuthierError
+from luthier.services.embedder import Embedder
 from luthier.testing import make_byte_vocabulary
+from luthier.types import Floats
 
 FAST = ["--batch-size", "16", "--rate", "0.001", "--dropout", "0", "--max-epochs", "2", "--folds", "3"]
 WORDS = ("cat", "toaster", "bean", "horse", "ladder", "lamp", "river", "stone")
@@ -113,6 +115,23 @@ def test_limit_and_negatives(table: Path) -> None:
     options = ("--limit", 60, "--negatives", 3, "--test-fraction", 0.4, "--json")
     told = json.loads(customize(table, *PAIRS, *FAST, *options).stdout)
     assert (told["n_train"], told["n_test"]) == (36, 24 * 4)
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("made", [("--class", "thing"), ("--clusters", 4)])
+def test_rows_beyond_the_limit_are_not_embedded(
+    table: Path, made: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded: list[str] = []
+    plain = Embedder.__call__
+
+    def counted(self: Embedder, texts: Sequence[str]) -> Floats:
+        embedded.extend(texts)
+        return plain(self, texts)
+
+    monkeypatch.setattr(Embedder, "__call__", counted)
+    told = json.loads(customize(table, "--text", "premise", *made, "--limit", 60, *FAST, "--json").stdout)
+    assert (told["n_train"], len(embedded)) == (30, 60)
 
 
 @pytest.mark.usefixtures("home")

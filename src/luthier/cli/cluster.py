@@ -66,7 +66,7 @@ def cluster(
 
     _check(k, auto, method, min_size)
     check_targets(out.report, out.png)
-    frame = source.load(columns=[mean], templates=[show])
+    frame = source.load(templates=[show], check=lambda rows: None if mean is None else rows.numbers(mean))
     values = frame.numbers(mean) if mean is not None else None
     texts = shown_texts(frame, show)
     found = _find(frame.vectors, k, method, min_size, samples, seed)

@@ -13,6 +13,7 @@ from luthier.errors import DataError, InvalidRequestError
 
 if TYPE_CHECKING:
     from luthier.toolkit.customize_search import Progress
+    from luthier.toolkit.frame import Frame
     from luthier.types import Floats
 
 
@@ -79,22 +80,25 @@ def _classes(source: PairSource, pairs: PairOptions, *, keeps: bool) -> "tuple[F
     """The embeddings of a file's rows, and the class of each or the number of clusters."""
     import pandas as pd
 
-    frame = source.load(columns=[pairs.class_column], limit=pairs.limit)
+    def classes(frame: "Frame") -> Any:
+        if pairs.clusters is not None:
+            return pairs.clusters
+        assert pairs.class_column is not None  # one of the two was given
+        values = frame.column(pairs.class_column)
+        if values.isna().any():
+            row = int(values.isna().to_numpy().argmax()) + 1
+            raise DataError(
+                f"Row {row} of {source.file.name} has no class in the column '{pairs.class_column}'. Leave the row out."
+            )
+        return pd.factorize(values.astype(str))[0].astype("int64")
+
+    frame = source.load(limit=pairs.limit, check=classes)
     if keeps and frame.model not in (None, source.model):
         raise InvalidRequestError(
             f"{source.file.name} holds embeddings of '{frame.model}', and the model to be kept would stand on "
             f"'{source.model}'. Give -m {frame.model}."
         )
-    if pairs.clusters is not None:
-        return frame.vectors, pairs.clusters
-    assert pairs.class_column is not None  # one of the two was given
-    values = frame.column(pairs.class_column)
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax()) + 1
-        raise DataError(
-            f"Row {row} of {source.file.name} has no class in the column '{pairs.class_column}'. Leave the row out."
-        )
-    return frame.vectors, pd.factorize(values.astype(str))[0].astype("int64")
+    return frame.vectors, classes(frame)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What the commands on embeddings share: the file they read, the texts they embed, and who embeds them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +75,7 @@ class QuerySource:
         columns: Iterable[str | None] = (),
         templates: Iterable[str | None] = (),
         limit: int | None = None,
+        check: "Callable[[Frame], object]" = lambda _rows: None,
     ) -> "Frame":
         """The rows with their embeddings.
 
@@ -82,6 +83,7 @@ class QuerySource:
             model: that embeds them, where another one is wanted.
             columns, templates: that the command will ask for; what is not there is said before any row is embedded.
             limit: take the first rows alone.
+            check: as of `load_frame`.
 
         Raises: as `load_frame`.
         """
@@ -95,6 +97,7 @@ class QuerySource:
             columns=[name for name in columns if name is not None],
             templates=[template for template in templates if template is not None],
             limit=limit,
+            check=check,
         )
 
 
@@ -125,6 +128,7 @@ def load_frame(
     columns: Sequence[str] = (),
     templates: Sequence[str] = (),
     limit: int | None = None,
+    check: "Callable[[Frame], object]" = lambda _rows: None,
 ) -> "Frame":
     """The rows of a file with their embeddings: its own, or, where `text` is given, made now.
 
@@ -132,6 +136,7 @@ def load_frame(
         columns: that must be there, which is found out before anything is embedded.
         templates: of texts whose columns must be there, likewise.
         limit: take the first rows alone.
+        check: gets the rows that are to be embedded, with vectors (N, 0), and raises for what need not be embedded.
 
     Raises:
         DataError: the file does not fit, lacks a column, or a row has no text.
@@ -147,6 +152,7 @@ def load_frame(
         return replace(frame, rows=frame.rows[:limit], vectors=frame.vectors[:limit])
     rows = read_rows(file)[:limit]
     check_columns(rows, columns, templates)
+    check(Frame(rows, np.empty((len(rows), 0), np.float32)))
     texts = texts_of(rows, text)
     with embedder(model, url) as embed, progress() as report:
         embed.check(texts, range(len(texts)))

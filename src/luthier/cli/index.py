@@ -15,6 +15,7 @@ from luthier.cli.search import Hits, Query, Where, attributes_of
 
 if TYPE_CHECKING:
     from luthier.storage.indexes import Indexes, VectorIndex
+    from luthier.toolkit.frame import Frame
 
 index = typer.Typer(no_args_is_help=True, help="Vectors that stay: create, add, search, list, remove, drop.")
 
@@ -175,8 +176,17 @@ def drop(name: Name, at: Place = None) -> None:
 
 def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) -> None:
     from luthier.errors import DataError
-    from luthier.storage.indexes import IndexSpec, Record, check_new
+    from luthier.storage.indexes import IndexSpec, Record, check_new, check_records
     from luthier.toolkit.frame import texts_of
+
+    def records_of(frame: "Frame") -> list[Record]:
+        ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
+        if kept.id_column is not None:
+            ids = [str(one) for one in frame.column(kept.id_column).tolist()]
+        template = kept.keep_text or source.text
+        texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
+        rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)
+        return [Record(one, text, values) for one, text, values in rows]
 
     with _place(kept.at) as indexes:
         if new:
@@ -186,6 +196,7 @@ def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) 
             model=source.model or (there.spec.model if there is not None else None),
             columns=[kept.id_column, *(kept.names or ())],
             templates=[kept.keep_text],
+            check=lambda frame: check_records(records_of(frame)),
         )
         made_by = frame.model or source.model
         if there is not None and made_by and there.spec.model and made_by != there.spec.model:
@@ -193,13 +204,7 @@ def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) 
                 f"The embeddings of {source.file.name} are of '{made_by}', those of the index '{name}' of "
                 f"'{there.spec.model}', and cannot be compared. Embed the file with --model {there.spec.model}."
             )
-        ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
-        if kept.id_column is not None:
-            ids = [str(one) for one in frame.column(kept.id_column).tolist()]
-        template = kept.keep_text or source.text
-        texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
-        rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)
-        records = [Record(one, text, values) for one, text, values in rows]
+        records = records_of(frame)
         if there is None:
             there = indexes.create(IndexSpec(name, frame.vectors.shape[1], made_by))
         before = len(there)

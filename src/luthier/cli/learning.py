@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,11 +56,13 @@ def regress(
 ) -> None:
     """Predict a number, such as stars, from embeddings."""
     from luthier.cli.render import say, show_json
+    from luthier.toolkit.regress import prepare
     from luthier.toolkit.regress import regress as learn
 
     check_targets(save, out.report)
-    frame = source.load(columns=[target])
-    learned = learn(frame, target, methods=method or (), metric=metric.value, test_size=test_size, seed=seed)
+    how: dict[str, Any] = {"methods": method or (), "test_size": test_size, "seed": seed}
+    frame = source.load(columns=[target], check=lambda rows: prepare(rows, target, **how))
+    learned = learn(frame, target, metric=metric.value, **how)
     figures = {"method": learned.method, **learned.test.as_dict()}
     _keep(learned.predictor, save, frame, figures)
     if out.report is not None:
@@ -94,10 +96,12 @@ def classify(
     """Predict a class from embeddings, with calibrated probabilities."""
     from luthier.cli.render import say, show_json
     from luthier.toolkit.classify import classify as learn
+    from luthier.toolkit.classify import prepare
 
     check_targets(save, out.report)
-    frame = source.load(columns=[target])
-    learned = learn(frame, target, methods=method or (), test_size=test_size, seed=seed)
+    how: dict[str, Any] = {"methods": method or (), "test_size": test_size, "seed": seed}
+    frame = source.load(columns=[target], check=lambda rows: prepare(rows, target, **how))
+    learned = learn(frame, target, **how)
     figures = {"method": learned.method, "accuracy": learned.accuracy, "log_loss": learned.log_loss}
     _keep(learned.predictor, save, frame, figures)
     if out.report is not None:

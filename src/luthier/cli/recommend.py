@@ -32,13 +32,17 @@ def recommend(
 ) -> None:
     """Recommend rows like those that are liked, and unlike those that are not."""
     from luthier.reports.exploring import recommendation_page, shorten
+    from luthier.toolkit.recommend import check_wish
     from luthier.toolkit.recommend import recommend as find
     from luthier.toolkit.shown import shown_texts
 
     check_targets(out.report)
-    frame = source.load(templates=[show])
+    likes, dislikes = rows_from_1(like), rows_from_1(dislike)
+    frame = source.load(
+        templates=[show], check=lambda rows: check_wish(likes, dislikes, k=k, diversity=diversity, n=len(rows))
+    )
     texts = shown_texts(frame, show)
-    found = find(frame.vectors, rows_from_1(like), rows_from_1(dislike), k=k, diversity=diversity)
+    found = find(frame.vectors, likes, dislikes, k=k, diversity=diversity)
     if out.as_json:
         answer = {"file": source.file.name, **found.as_dict()}
         for item in answer["recommendations"]:

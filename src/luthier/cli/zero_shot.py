@@ -1,6 +1,7 @@
 """`luthier zero-shot` and `luthier profiles`: labels without examples, and means of users and products."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -199,15 +200,16 @@ def profiles(
     from luthier.cli.predicting import check_output, write_profiles
     from luthier.cli.render import console, say, show_json, table
     from luthier.errors import DataError
-    from luthier.toolkit.profiles import profiles as make
+    from luthier.toolkit.profiles import profiles as compare
 
     if output is not None:
         if output.suffix.lower() != ".parquet":
             raise DataError(f"{output} does not end in .parquet, which is how the means are written.")
         check_output(output)
     check_targets(out.report)
-    frame = source.load(columns=[user, item, target])
-    made = make(frame, user, item, target, test_size=test_size, seed=seed)
+    make = partial(compare, user=user, item=item, target=target, test_size=test_size, seed=seed)
+    frame = source.load(columns=[user, item, target], check=make)  # what is wrong needs no vectors
+    made = make(frame)
     if output is not None:
         write_profiles(frame, (user, item), output)
     if out.report is not None:

@@ -9,10 +9,10 @@ import numpy as np
 
 from luthier.errors import DataError
 from luthier.toolkit.calibration import calibrate, log_losses
-from luthier.toolkit.candidates import candidates
+from luthier.toolkit.candidates import Candidate, candidates
 from luthier.toolkit.cross_validation import Rows, Trial, choose
 from luthier.toolkit.frame import Frame, is_empty
-from luthier.toolkit.holdout import distinct_classes, hold_out
+from luthier.toolkit.holdout import Holdout, distinct_classes, hold_out
 from luthier.toolkit.machines import Array
 from luthier.toolkit.predictor import Predictor
 from luthier.toolkit.scores import (
@@ -116,18 +116,9 @@ def classify(
         DataError: no such column, empty or mixed cells, one class, too many classes, or too few rows.
         InvalidRequestError: an unknown method or a share outside 0 to 1.
     """
-    labels = labels_of(frame, target)
-    parts = hold_out(len(labels), test_size, seed)
-    classes = distinct_classes(labels, target)
-    index = np.array([classes.index(label) for label in labels])
+    index, classes, parts, competing = prepare(frame, target, methods=methods, test_size=test_size, seed=seed)
     vectors = frame.vectors.astype(np.float64)
     known = index[parts.train]
-    if len(np.unique(known)) < 2:
-        raise DataError(
-            f"All rows to learn from have the same '{target}' ({classes[known[0]]}); the other classes fell into the "
-            "test rows. Bring more rows of them, or another --seed."
-        )
-    competing = candidates(methods, classes=True, rows=len(known))
     targets = np.eye(len(classes))[known]
     choice = choose(competing, vectors[parts.train], targets, log_losses, seed=seed)
     predictor = Predictor(
@@ -137,7 +128,7 @@ def classify(
         classes=classes,
         calibration=calibrate(np.concatenate(choice.held_out), np.tile(known[choice.rows], len(choice.held_out))),
     )
-    actual = tuple(labels[row] for row in parts.test)
+    actual = tuple(classes[one] for one in index[parts.test])
     shares = predictor.probabilities(frame.vectors[parts.test])
     predicted = tuple(classes[best] for best in shares.argmax(axis=1))
     right = [one == other for one, other in zip(actual, predicted, strict=True)]
@@ -161,6 +152,26 @@ def classify(
         probabilities=shares,
         rows=parts.test,
     )
+
+
+def prepare(
+    frame: Frame, target: str, *, methods: Sequence[str], test_size: float, seed: int
+) -> tuple[Rows, tuple[str, ...], Holdout, list[Candidate]]:
+    """The class of each row, (N,), all classes, which rows are held out, and what competes: all that needs no vectors.
+
+    Raises as `classify`.
+    """
+    labels = labels_of(frame, target)
+    parts = hold_out(len(labels), test_size, seed)
+    classes = distinct_classes(labels, target)
+    index = np.array([classes.index(label) for label in labels])
+    known = index[parts.train]
+    if len(np.unique(known)) < 2:
+        raise DataError(
+            f"All rows to learn from have the same '{target}' ({classes[known[0]]}); the other classes fell into the "
+            "test rows. Bring more rows of them, or another --seed."
+        )
+    return index, classes, parts, candidates(methods, classes=True, rows=len(known))
 
 
 def labels_of(frame: Frame, target: str) -> list[str]:

@@ -74,7 +74,7 @@ def recommend(
     """
     rows = unit(matrix(vectors, 2, "A recommendation"))
     likes, dislikes = tuple(dict.fromkeys(likes)), tuple(dict.fromkeys(dislikes))
-    _check(likes, dislikes, k, diversity, len(rows))
+    check_wish(likes, dislikes, k=k, diversity=diversity, n=len(rows))
     wanted = rows[list(likes)].mean(axis=0)
     if dislikes:
         wanted = wanted - _AWAY * rows[list(dislikes)].mean(axis=0)
@@ -92,7 +92,11 @@ def recommend(
     return Recommendations(likes, dislikes, diversity, found)
 
 
-def _check(likes: tuple[int, ...], dislikes: tuple[int, ...], k: int, diversity: float, n: int) -> None:
+def check_wish(likes: Sequence[int], dislikes: Sequence[int], *, k: int, diversity: float, n: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: as `recommend`, for `n` rows.
+    """
     if not likes:
         raise InvalidRequestError("Nothing is liked. Name one row at least.")
     check_rows(list(likes), n, "like")

@@ -15,7 +15,7 @@ from luthier.toolkit.calibration import calibrate, cross_calibrated, log_losses
 from luthier.toolkit.candidates import candidates
 from luthier.toolkit.cross_validation import Choice, Rows, Trial, choose, fold_of
 from luthier.toolkit.frame import Frame
-from luthier.toolkit.holdout import hold_out
+from luthier.toolkit.holdout import Holdout, hold_out
 from luthier.toolkit.machines import Array
 from luthier.toolkit.predictor import Metric, Predictor, of_levels
 
@@ -102,11 +102,8 @@ def regress(
         DataError: no such column, something else than numbers, always the same number, or too few rows.
         InvalidRequestError: an unknown method or a share outside 0 to 1.
     """
-    numbers = np.asarray(frame.numbers(target), dtype=np.float64)
-    parts = hold_out(len(numbers), test_size, seed)
+    numbers, parts = prepare(frame, target, methods=methods, test_size=test_size, seed=seed)
     known, held = numbers[parts.train], numbers[parts.test]
-    if known.min() == known.max():
-        raise DataError(f"All rows to learn from have the same '{target}' ({known[0]:g}); there is nothing to predict.")
     vectors = frame.vectors.astype(np.float64)
     predictor, method, trials = learn(vectors[parts.train], known, target, methods=methods, metric=metric, seed=seed)
     predicted = predictor.estimate(frame.vectors[parts.test])
@@ -124,6 +121,17 @@ def regress(
         predicted,
         parts.test,
     )
+
+
+def prepare(frame: Frame, target: str, *, methods: Sequence[str], test_size: float, seed: int) -> tuple[Array, Holdout]:
+    """The numbers to predict, (N,), and which rows are held out: all that needs no vectors. Raises as `regress`."""
+    numbers = np.asarray(frame.numbers(target), dtype=np.float64)
+    parts = hold_out(len(numbers), test_size, seed)
+    known = numbers[parts.train]
+    if known.min() == known.max():
+        raise DataError(f"All rows to learn from have the same '{target}' ({known[0]:g}); there is nothing to predict.")
+    candidates(methods, classes=False, rows=len(known))
+    return numbers, parts
 
 
 def errors(actual: Array, predicted: Array) -> Errors:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from luthier.cli import frames
-from luthier.errors import DataError
+from luthier.errors import DataError, InvalidRequestError
 from luthier.modeling import bases
 
 EMBEDS = ["--text", "Text"]
@@ -56,6 +56,23 @@ LACKING = [
     (["tokens", "FILE", "--text", "Nope"], "no column 'Nope'"),
 ]
 
+CELLS = [  # what is in the file does not do
+    (["regress", "FILE", *EMBEDS, "--target", "Text"], "Row 1 has 't0' in column 'Text'"),
+    (["regress", "FILE", *EMBEDS, "--target", "Same"], "the same 'Same' (7)"),
+    (["regress", "FILE", *EMBEDS, "--target", "Score", "--method", "magic"], "no method 'magic'"),
+    (["regress", "FILE", *EMBEDS, "--target", "Score", "--test-size", "2"], "share of test rows is 2"),
+    (["classify", "FILE", *EMBEDS, "--target", "Same"], "All 20 rows have the same 'Same' (7)"),
+    (["classify", "FILE", *EMBEDS, "--target", "Text"], "'Text' has 20 different values"),
+    (["classify", "FILE", *EMBEDS, "--target", "Hole"], "'Hole' is empty in row 2"),
+    (["classify", "FILE", *EMBEDS, "--target", "Score", "--method", "magic"], "no method 'magic'"),
+    (["profiles", "FILE", *EMBEDS, "--target", "Text"], "Row 1 has 't0' in column 'Text'"),
+    (["profiles", "FILE", *EMBEDS, "--user", "Hole"], "'Hole' is empty in row 2"),
+    (["cluster", "FILE", *EMBEDS, "--mean", "Text"], "Row 1 has 't0' in column 'Text'"),
+    (["customize", "FILE", *EMBEDS, "--class", "Hole"], "Row 2 of rows.csv has no class"),
+    (["recommend", "FILE", *EMBEDS, "--like", "21"], "There is no row 21 to like"),
+    (["index", "create", "i", "FILE", *EMBEDS, "--id", "Score"], "The id '0' comes twice"),
+]
+
 
 @pytest.fixture
 def refused(
@@ -74,7 +91,7 @@ def refused(
 
     def run(words: list[str], file: Path) -> str:
         done = luthier(*[str(file) if word == "FILE" else word for word in words])
-        assert isinstance(done.exception, DataError), (done.exception, done.output)
+        assert isinstance(done.exception, DataError | InvalidRequestError), (done.exception, done.output)
         return done.exception.message
 
     return run
@@ -94,11 +111,11 @@ def test_a_file_that_cannot_be_read(
     assert "has no rows" in refused(words, tmp_path / "empty.csv")
 
 
-@pytest.mark.parametrize(("words", "said"), LACKING)
-def test_what_the_file_lacks(
+@pytest.mark.parametrize(("words", "said"), [*LACKING, *CELLS])
+def test_what_does_not_fit_the_rows(
     refused: Callable[[list[str], Path], str], tmp_path: Path, words: list[str], said: str
 ) -> None:
-    lines = [f"t{at},{at % 5},u{at % 3},p{at % 2},a{at},b{at}" for at in range(20)]
-    head = "Text,Score,UserId,ProductId,text_1,text_2"
+    lines = [f"t{at},{at % 5},u{at % 3},p{at % 2},a{at},b{at},7,{'' if at == 1 else at % 2}" for at in range(20)]
+    head = "Text,Score,UserId,ProductId,text_1,text_2,Same,Hole"
     (tmp_path / "rows.csv").write_text("\n".join([head, *lines]), encoding="utf-8")
     assert said in refused(words, tmp_path / "rows.csv")

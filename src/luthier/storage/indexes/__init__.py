@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from luthier.errors import ConfigError
-from luthier.storage.indexes.base import Indexes, IndexHit, IndexSpec, Record, VectorIndex, check_new
+from luthier.storage.indexes.base import Indexes, IndexHit, IndexSpec, Record, VectorIndex, check_new, check_records
 
-__all__ = ["IndexHit", "IndexSpec", "Indexes", "Record", "VectorIndex", "check_new", "open_indexes"]
+__all__ = ["IndexHit", "IndexSpec", "Indexes", "Record", "VectorIndex", "check_new", "check_records", "open_indexes"]
 
 
 def open_indexes(place: str | Path) -> Indexes:

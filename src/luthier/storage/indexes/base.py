@@ -171,6 +171,15 @@ def checked(spec: IndexSpec, records: Sequence[Record], vectors: Floats) -> Floa
             f"records; these are {' by '.join(map(str, vectors.shape))}."
             + (f" Its vectors are made by '{spec.model}'." if spec.model else "")
         )
+    check_records(records)
+    return _unit(vectors)
+
+
+def check_records(records: Sequence[Record]) -> None:
+    """
+    Raises:
+        InvalidRequestError: an id that is empty or comes twice, or a name of an attribute that cannot be.
+    """
     seen: set[str] = set()
     for record in records:
         if not record.id or record.id in seen:
@@ -184,7 +193,6 @@ def checked(spec: IndexSpec, records: Sequence[Record], vectors: Floats) -> Floa
                     f"An attribute cannot be called {name!r}: its name needs a character, and no double quote. Rename "
                     "the column."
                 )
-    return _unit(vectors)
 
 
 def unit(spec: IndexSpec, vector: Floats) -> Floats:

@@ -48,11 +48,11 @@ def outliers(
     """Find rows that are far from all others."""
     from luthier.reports.exploring import outlier_page, outlier_scatter, shorten
     from luthier.toolkit.map import make_map
-    from luthier.toolkit.outliers import Score, find_outliers
+    from luthier.toolkit.outliers import Score, check_settings, find_outliers
     from luthier.toolkit.shown import shown_texts
 
     check_targets(out.report, out.png)
-    frame = source.load(templates=[show])
+    frame = source.load(templates=[show], check=lambda rows: check_settings(neighbours, share, len(rows)))
     texts = shown_texts(frame, show)
     found = find_outliers(frame.vectors, score=Score(score.value), neighbours=neighbours, share=share)
     if out.as_json:
@@ -83,10 +83,10 @@ def diversity(
 ) -> None:
     """Measure how unlike each other the rows are."""
     from luthier.reports.exploring import diversity_page, diversity_png
-    from luthier.toolkit.diversity import measure_diversity
+    from luthier.toolkit.diversity import group_names, measure_diversity
 
     check_targets(out.report, out.png)
-    frame = source.load(columns=[by])
+    frame = source.load(check=lambda rows: group_names(list(rows.column(by))) if by is not None else None)
     found = measure_diversity(frame.vectors, list(frame.column(by)) if by is not None else None, seed=seed)
     if out.as_json:
         render.show_json({"file": source.file.name, "by": by, **found.as_dict()})
@@ -122,7 +122,7 @@ def dedupe(
 ) -> None:
     """Find rows that say the same as an earlier one, and write the others."""
     from luthier.reports.exploring import duplicates_page, shorten
-    from luthier.toolkit.dedupe import find_duplicates
+    from luthier.toolkit.dedupe import check_threshold, find_duplicates
     from luthier.toolkit.shown import shown_texts
     from luthier.toolkit.writing import writer_for
 
@@ -131,7 +131,7 @@ def dedupe(
         writer_for(output)
         if output.exists() and output.samefile(source.file):
             raise DataError(f"{output} is the file that is read. Give -o another name.")
-    frame = source.load(templates=[show])
+    frame = source.load(templates=[show], check=lambda _rows: check_threshold(threshold))
     texts = shown_texts(frame, show)
     found = find_duplicates(frame.vectors, threshold)
     if out.as_json:

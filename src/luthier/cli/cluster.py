@@ -14,6 +14,7 @@ from luthier.errors import InvalidRequestError
 
 if TYPE_CHECKING:
     from luthier.toolkit.cluster import Clustering
+    from luthier.toolkit.frame import Frame
     from luthier.types import Floats
 
 
@@ -60,13 +61,21 @@ def cluster(
 ) -> None:
     """Group rows that are alike, and say what each group is about."""
     from luthier.reports.exploring import cluster_page, cluster_scatter, shorten
+    from luthier.toolkit.cluster import check_k
     from luthier.toolkit.map import make_map
     from luthier.toolkit.naming import distinctive_terms
     from luthier.toolkit.shown import shown_texts
 
     _check(k, auto, method, min_size)
     check_targets(out.report, out.png)
-    frame = source.load(templates=[show], check=lambda rows: None if mean is None else rows.numbers(mean))
+
+    def fitting(frame: "Frame") -> None:
+        if k is not None:
+            check_k(k, len(frame))
+        if mean is not None:
+            frame.numbers(mean)
+
+    frame = source.load(templates=[show], check=fitting)
     values = frame.numbers(mean) if mean is not None else None
     texts = shown_texts(frame, show)
     found = _find(frame.vectors, k, method, min_size, samples, seed)

@@ -179,34 +179,37 @@ def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) 
     from luthier.storage.indexes import IndexSpec, Record, check_new, check_records
     from luthier.toolkit.frame import texts_of
 
-    def records_of(frame: "Frame") -> list[Record]:
-        ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
-        if kept.id_column is not None:
-            ids = [str(one) for one in frame.column(kept.id_column).tolist()]
-        template = kept.keep_text or source.text
-        texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
-        rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)
-        return [Record(one, text, values) for one, text, values in rows]
-
     with _place(kept.at) as indexes:
         if new:
             check_new(indexes, name)
         there = None if new else indexes.open(name)
+
+        def fitting(frame: "Frame") -> list[Record]:
+            made_by = frame.model or source.model
+            if there is not None and made_by and there.spec.model and made_by != there.spec.model:
+                raise DataError(
+                    f"The embeddings of {source.file.name} are of '{made_by}', those of the index '{name}' of "
+                    f"'{there.spec.model}', and cannot be compared. Embed the file with --model {there.spec.model}."
+                )
+            ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
+            if kept.id_column is not None:
+                ids = [str(one) for one in frame.column(kept.id_column).tolist()]
+            template = kept.keep_text or source.text
+            texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
+            rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)
+            records = [Record(one, text, values) for one, text, values in rows]
+            check_records(records)
+            return records
+
         frame = source.load(
             model=source.model or (there.spec.model if there is not None else None),
             columns=[kept.id_column, *(kept.names or ())],
             templates=[kept.keep_text],
-            check=lambda frame: check_records(records_of(frame)),
+            check=fitting,
         )
-        made_by = frame.model or source.model
-        if there is not None and made_by and there.spec.model and made_by != there.spec.model:
-            raise DataError(
-                f"The embeddings of {source.file.name} are of '{made_by}', those of the index '{name}' of "
-                f"'{there.spec.model}', and cannot be compared. Embed the file with --model {there.spec.model}."
-            )
-        records = records_of(frame)
+        records = fitting(frame)
         if there is None:
-            there = indexes.create(IndexSpec(name, frame.vectors.shape[1], made_by))
+            there = indexes.create(IndexSpec(name, frame.vectors.shape[1], frame.model or source.model))
         before = len(there)
         try:
             there.add(records, frame.vectors)

@@ -42,14 +42,16 @@ def map_(
 ) -> None:
     """Draw a map on which rows that are alike lie together."""
     from luthier.reports.exploring import map_page, map_scatter
-    from luthier.toolkit.map import Method, make_map
+    from luthier.toolkit.map import Method, check_settings, make_map
     from luthier.toolkit.shown import shown_texts
 
     check_targets(out.report, out.png)
-    frame = source.load(columns=[color], templates=[show])
+    kind = Method(method.value)
+    frame = source.load(
+        columns=[color], templates=[show], check=lambda rows: check_settings(kind, perplexity, neighbours, len(rows))
+    )
     colours = frame.column(color) if color is not None else None
     texts = shown_texts(frame, show)
-    kind = Method(method.value)
     found = make_map(frame.vectors, kind, dims, seed=seed, perplexity=perplexity, neighbours=neighbours)
     if out.as_json:
         render.show_json({"file": source.file.name, **found.as_dict()})

@@ -207,11 +207,19 @@ def _different(rows: Floats) -> int:
     return len(np.unique(rows, axis=0))
 
 
-def _check_k(k: int, rows: Floats) -> None:
+def check_k(k: int, n: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: `k` clusters cannot be made of `n` rows.
+    """
     if k < 1:
         raise InvalidRequestError(f"The number of clusters must be at least 1, not {k}.")
-    if k > len(rows):
-        raise InvalidRequestError(f"{k} clusters cannot be made of {len(rows):,} rows. Give -k {len(rows)} or less.")
+    if k > n:
+        raise InvalidRequestError(f"{k} clusters cannot be made of {n:,} rows. Give -k {n} or less.")
+
+
+def _check_k(k: int, rows: Floats) -> None:
+    check_k(k, len(rows))
     different = _different(rows)
     if k > different:
         raise DataError(

@@ -73,8 +73,7 @@ def find_duplicates(vectors: ArrayLike, threshold: float = 0.95) -> Duplicates:
         DataError: fewer than 2 rows.
         InvalidRequestError: the threshold is none.
     """
-    if not 0 < threshold <= 1:
-        raise InvalidRequestError(f"The threshold is a cosine above 0 and at most 1; {threshold:g} is not.")
+    check_threshold(threshold)
     rows = unit(matrix(vectors, 2, "A search for near duplicates"))
     limit = threshold - 1e-6  # float32: a row's cosine with itself may miss 1 by that
     leader, likeness = _leaders(rows, limit)
@@ -86,6 +85,15 @@ def find_duplicates(vectors: ArrayLike, threshold: float = 0.95) -> Duplicates:
         groups.append(Group((int(first), *map(int, others)), round(least, 6)))
     groups.sort(key=lambda group: (-len(group.rows), group.rows[0]))
     return Duplicates(threshold, tuple(groups), keep)
+
+
+def check_threshold(threshold: float) -> None:
+    """
+    Raises:
+        InvalidRequestError: it is no threshold.
+    """
+    if not 0 < threshold <= 1:
+        raise InvalidRequestError(f"The threshold is a cosine above 0 and at most 1; {threshold:g} is not.")
 
 
 def _leaders(rows: Floats, limit: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

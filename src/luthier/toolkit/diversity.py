@@ -111,17 +111,27 @@ def _measure(name: str, rows: Floats) -> Measures:
     return Measures(name, len(rows), round(mean_similarity(rows), 6), round(vendi(rows), 4))
 
 
-def _of_groups(rows: Floats, groups: Sequence[Any]) -> tuple[Measures, ...]:
+def group_names(groups: Sequence[Any]) -> NDArray[np.str_]:
+    """The group of each row, (N,).
+
+    Raises:
+        DataError: no group has two rows.
+    """
     names = np.array(["(empty)" if is_empty(value) else str(value) for value in groups])
-    if len(names) != len(rows):
-        raise DataError(f"There are {len(names):,} groups for {len(rows):,} rows; each row needs one.")
+    if len(np.unique(names)) == len(names):
+        raise DataError("Each group has one row only: there is nothing to compare. Name a column whose values repeat.")
+    return names
+
+
+def _of_groups(rows: Floats, groups: Sequence[Any]) -> tuple[Measures, ...]:
+    if len(groups) != len(rows):
+        raise DataError(f"There are {len(groups):,} groups for {len(rows):,} rows; each row needs one.")
+    names = group_names(groups)
     found = [
         _measure(str(name), rows[names == name])
         for name, count in zip(*np.unique(names, return_counts=True), strict=True)
         if count > 1
     ]
-    if not found:
-        raise DataError("Each group has one row only: there is nothing to compare. Name a column whose values repeat.")
     return tuple(sorted(found, key=lambda group: group.mean_similarity))
 
 

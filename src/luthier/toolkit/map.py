@@ -88,11 +88,8 @@ def make_map(
     """
     if dims not in (2, 3):
         raise InvalidRequestError(f"A map has 2 or 3 dimensions, not {dims}.")
-    if perplexity is not None and method is not Method.TSNE:
-        raise InvalidRequestError(f"The perplexity is t-SNE's; {method.written} has none. Leave it out.")
-    if neighbours is not None and method is not Method.UMAP:
-        raise InvalidRequestError(f"The number of neighbours is UMAP's; {method.written} has none. Leave it out.")
     rows = matrix(vectors, dims + 2, f"A map in {dims} dimensions")
+    check_settings(method, perplexity, neighbours, len(rows))
     if not np.ptp(rows, axis=0).any():
         raise DataError(f"All {len(rows):,} embeddings are the same: there is nothing to map.")
     if min(rows.shape[1], len(rows)) < dims:
@@ -102,6 +99,23 @@ def make_map(
     if method is Method.TSNE:
         return _tsne(rows, dims, seed, perplexity)
     return _umap(rows, dims, seed, neighbours)
+
+
+def check_settings(method: Method, perplexity: float | None, neighbours: int | None, n: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: a setting that does not fit the method or `n` rows.
+    """
+    if perplexity is not None and method is not Method.TSNE:
+        raise InvalidRequestError(f"The perplexity is t-SNE's; {method.written} has none. Leave it out.")
+    if neighbours is not None and method is not Method.UMAP:
+        raise InvalidRequestError(f"The number of neighbours is UMAP's; {method.written} has none. Leave it out.")
+    if perplexity is not None and not 1 <= perplexity <= (n - 1) / 3:
+        raise InvalidRequestError(
+            f"A perplexity of {perplexity:g} does not fit {n:,} rows: give 1 to {(n - 1) / 3:.0f}, or leave it out."
+        )
+    if neighbours is not None and not 2 <= neighbours < n:
+        raise InvalidRequestError(f"{neighbours} neighbours do not fit {n:,} rows: give 2 to {n - 1}, or leave it out.")
 
 
 def principal(rows: Floats, dims: int, seed: int = 42) -> tuple[Floats, NDArray[np.float64]]:
@@ -122,10 +136,6 @@ def _tsne(rows: Floats, dims: int, seed: int, perplexity: float | None) -> Map:
     from openTSNE import TSNE  # type: ignore[import-untyped]
 
     most = (len(rows) - 1) / 3  # t-SNE looks at three times as many neighbours as its perplexity
-    if perplexity is not None and not 1 <= perplexity <= most:
-        raise InvalidRequestError(
-            f"A perplexity of {perplexity:g} does not fit {len(rows):,} rows: give 1 to {most:.0f}, or leave it out."
-        )
     used = float(perplexity or max(1.0, min(_PERPLEXITY, most)))
     near = rows
     if min(rows.shape) > _REDUCED:
@@ -150,10 +160,6 @@ def _umap(rows: Floats, dims: int, seed: int, neighbours: int | None) -> Map:
         raise InvalidRequestError(
             "UMAP is not installed here. Install it with `pip install 'luthier[umap]'`, or map with pca or tsne."
         ) from None
-    if neighbours is not None and not 2 <= neighbours < len(rows):
-        raise InvalidRequestError(
-            f"{neighbours} neighbours do not fit {len(rows):,} rows: give 2 to {len(rows) - 1}, or leave it out."
-        )
     used = neighbours or min(_NEIGHBOURS, len(rows) - 1)
     # The spectral start needs more rows than it finds eigenvectors.
     start = "spectral" if len(rows) > 4 * dims else "random"

@@ -73,12 +73,7 @@ def find_outliers(
         InvalidRequestError: an option that does not fit the rows.
     """
     rows = unit(matrix(vectors, 3, "A search for outliers"))
-    if neighbours is not None and not 1 <= neighbours < len(rows):
-        raise InvalidRequestError(
-            f"{neighbours} neighbours do not fit {len(rows):,} rows: give 1 to {len(rows) - 1}, or leave it out."
-        )
-    if share is not None and not 0 < share < 1:
-        raise InvalidRequestError(f"The share of outliers must lie between 0 and 1; {share:g} does not.")
+    check_settings(neighbours, share, len(rows))
     k = neighbours or min(_NEIGHBOURS, len(rows) - 1)
     scores = _distances(rows, k) if score is Score.DISTANCE else _factors(rows, k)
     order = np.argsort(-scores, kind="stable")
@@ -89,6 +84,17 @@ def find_outliers(
         threshold = robust_limit(scores)
         taken = order[scores[order] > threshold]
     return Outliers(score, k, scores, threshold, tuple(int(row) for row in taken))
+
+
+def check_settings(neighbours: int | None, share: float | None, n: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: as `find_outliers`, for `n` rows.
+    """
+    if neighbours is not None and not 1 <= neighbours < n:
+        raise InvalidRequestError(f"{neighbours} neighbours do not fit {n:,} rows: give 1 to {n - 1}, or leave it out.")
+    if share is not None and not 0 < share < 1:
+        raise InvalidRequestError(f"The share of outliers must lie between 0 and 1; {share:g} does not.")
 
 
 def robust_limit(scores: NDArray[np.float64], strictness: float = _STRICTNESS) -> float:

@@ -170,6 +170,14 @@ def test_a_name_that_cannot_be_is_refused_before_anything_is_embedded(
     assert models == []
 
 
+def test_rows_of_another_model_are_refused_before_they_are_embedded(models: list[str], frame: Path) -> None:
+    run("index", "create", "food", frame, "--model", "one")
+    words = ["index", "add", "food", str(frame), "--text", "Text", "--model", "two"]
+    with pytest.raises(LuthierError, match="are of 'two', those of the index 'food' of 'one'"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert models == []
+
+
 @pytest.mark.usefixtures("models")
 def test_embeddings_of_another_model_or_width_are_not_mixed(frame: Path, tmp_path: Path) -> None:
     run("index", "create", "food", frame, "--model", "one")

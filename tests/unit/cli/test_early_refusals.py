@@ -69,6 +69,13 @@ CELLS = [  # what is in the file does not do
     (["profiles", "FILE", *EMBEDS, "--user", "Hole"], "'Hole' is empty in row 2"),
     (["cluster", "FILE", *EMBEDS, "--mean", "Text"], "Row 1 has 't0' in column 'Text'"),
     (["customize", "FILE", *EMBEDS, "--class", "Hole"], "Row 2 of rows.csv has no class"),
+    (["cluster", "FILE", *EMBEDS, "-k", "21"], "21 clusters cannot be made of 20 rows"),
+    (["map", "FILE", *EMBEDS, "--perplexity", "9"], "9 does not fit 20 rows: give 1 to 6"),
+    (["map", "FILE", *EMBEDS, "--method", "pca", "--neighbors", "9"], "is UMAP's"),
+    (["outliers", "FILE", *EMBEDS, "--neighbors", "20"], "give 1 to 19"),
+    (["outliers", "FILE", *EMBEDS, "--share", "1"], "between 0 and 1"),
+    (["diversity", "FILE", *EMBEDS, "--by", "Text"], "Each group has one row only"),
+    (["dedupe", "FILE", *EMBEDS, "--threshold", "2"], "at most 1; 2 is not"),
     (["recommend", "FILE", *EMBEDS, "--like", "21"], "There is no row 21 to like"),
     (["index", "create", "i", "FILE", *EMBEDS, "--id", "Score"], "The id '0' comes twice"),
 ]

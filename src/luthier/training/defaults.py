@@ -26,7 +26,8 @@ DECAY = "linear"  # after the warm-up, to 0: a key of optim.DECAYS
 WEIGHT_DECAY = 0.0
 BETAS = (0.9, 0.999)
 MAX_GRAD_NORM = 1.0
-# The result is the mean of the weights at the ends of epochs: those in this last part of the run, after so many steps.
+# The result is a mean of the weights at the ends of epochs (`Optimizer`): those in this last part of the run, after so
+# many steps.
 AVERAGED_SHARE = 0.5
 AVERAGED_FROM = 100  # steps; before, too little has been learnt
 

@@ -1,4 +1,4 @@
-"""The optimizer: AdamW on float32 masters, its learning rate over the run, and the mean of the last weights."""
+"""The optimizer: AdamW on float32 masters, its learning rate over the run, and a mean of late weights."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +35,8 @@ class Optimizer:
         masters: the weights that learn, float32, changed in place. Their `.grad` is what a step uses up.
         learning_rate: at its peak.
         n_steps: of the whole run.
-        averaged: the steps, from 0 and ascending, the mean of whose weights the last of them leaves behind.
+        averaged: steps, from 0 and ascending. The last of them leaves the mean of their weights behind, in which the
+            first counts once, the second twice, and so on: the later, the smaller the learning rate was.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class Optimizer:
 
     @torch.no_grad()
     def _average(self, count: int) -> None:
-        """Bring the running mean of the masters up to its `count`-th value."""
+        """Bring the running mean of the masters up to its `count`-th value, which counts so many times."""
         for name, master in self._masters.items():
             if count == 1:
                 self._mean[name] = master.detach().clone()
             else:
-                self._mean[name].lerp_(master, 1 / count)
+                self._mean[name].lerp_(master, 2 / (count + 1))  # count / (1 + 2 + … + count)
 
     @torch.no_grad()
     def _take_mean(self) -> None:

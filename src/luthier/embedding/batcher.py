@@ -1,11 +1,12 @@
 """The embedding engine: requests of many callers, batched together by length within a budget of tokens.
 
-    submit ──► inbox ──► reader thread ──► pool of pieces ──► computer thread ──► the caller's future
-    (any thread)         (tokenizes, a      (equal shares      (one pass of the weights
-                          slice at a time)   for each request)  after another)
+    submit ──► inbox ──► reader thread ──► pool of pieces ──► computer threads ──► the caller's future
+    (any thread)         (tokenizes, a      (equal shares      (a pass of the weights
+                          slice at a time)   for each request)  on each core)
 
-Reading overlaps computing: tokenizers leave Python's lock alone. An encoder is loaded when the first request names it
-and stays in memory for those that follow.
+Reading overlaps computing: tokenizers leave Python's lock alone. Passes are computed side by side, one on each core as
+long as there is work for all; what is too little for that is computed with several cores a pass. An encoder is loaded
+when the first request names it and stays in memory for those that follow.
 """
 
 import logging
@@ -17,10 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from luthier.config import Settings
 from luthier.domain.priority import BACKGROUND
+from luthier.embedding import cores
 from luthier.embedding.gathering import Gathering
 from luthier.embedding.pool import Pool
 from luthier.errors import LuthierError, RateLimitError, UnavailableError
@@ -29,10 +29,10 @@ from luthier.modeling.pieces import Overlong, Piece
 from luthier.modeling.shelf import Shelf
 
 MAX_ENCODERS = 4  # idle ones that stay in memory
-MAX_THREADS = 16  # models of this size gain nothing from more, and threads that wait for each other cost
 _SLICE_TEXTS = 64  # that are tokenized in one go
 _SLICE_CHARS = 100_000
-_AHEAD = 4  # batches that a request may have tokenized but not computed
+_AHEAD = 4  # batches for each computer that a request may have tokenized but not computed
+_LEAST = 256  # tokens worth a pass of their own
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class EmbeddingEngine:
         settings: `max_waiting` bounds the requests, `embedding_batch_tokens` one pass and its memory.
         load: loads the encoder in a folder; tests give a fake.
         max_encoders: how many stay in memory when no request uses them.
+        computers: passes to compute at once, by default one for each core.
     """
 
     def __init__(
@@ -82,15 +83,18 @@ class EmbeddingEngine:
         settings: Settings,
         load: Callable[[Path], SentenceEncoder] = load_encoder,
         max_encoders: int = MAX_ENCODERS,
+        computers: int | None = None,
     ) -> None:
         self._limit = settings.max_waiting
         self._budget = settings.embedding_batch_tokens
+        self._computers = computers or cores.side_by_side()
         self._encoders = Shelf(load, lambda _: None, max_encoders)  # touched by the reader alone
         self._condition = threading.Condition()  # guards the fields below
         self._unread: deque[_Request] = deque()
         self._requests: set[_Request] = set()
         self._errands: deque[Callable[[], None]] = deque()  # for the reader to do, who alone touches the encoders
         self._pool: Pool[_Request, _Part] = Pool()
+        self._computing = 0  # passes
         self._running = False
         self._threads: list[threading.Thread] = []
 
@@ -101,14 +105,14 @@ class EmbeddingEngine:
                 return
             self._running = True
         self._threads = [
-            threading.Thread(target=target, name=f"embeddings-{name}", daemon=True)
-            for name, target in (("read", self._read), ("compute", self._compute))
+            threading.Thread(target=target, name=f"embeddings-{target.__name__.strip('_')}", daemon=True)
+            for target in (self._read, *[self._compute] * self._computers)
         ]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End after the pass that runs now. Unfinished requests fail with UnavailableError."""
+        """End after the passes that run now. Unfinished requests fail with UnavailableError."""
         with self._condition:
             self._running = False
             self._condition.notify_all()
@@ -227,7 +231,7 @@ class EmbeddingEngine:
             request = self._unread.popleft()
             if request not in self._requests:
                 continue
-            if self._pool.tokens(request) < _AHEAD * self._budget:
+            if self._pool.tokens(request) < _AHEAD * self._computers * self._budget:
                 return request
             self._unread.append(request)
         return None
@@ -262,10 +266,9 @@ class EmbeddingEngine:
         parts = [_Part(text, piece) for text, own in enumerate(pieces, start) for piece in own]
         return sorted(parts, key=len, reverse=True)
 
-    # The computer's thread.
+    # The computers' threads.
 
     def _compute(self) -> None:
-        torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
         while batch := self._next_batch():
             encoder = batch[0][0].encoder
             assert encoder is not None  # its pieces come from it
@@ -275,30 +278,37 @@ class EmbeddingEngine:
                 explained = _explain(error, "compute these embeddings")
                 for request in {request: None for request, _ in batch}:
                     self._finish(request, explained)
-                continue
-            self._scatter(batch, vectors)
+            else:
+                self._scatter(batch, vectors)
+            with self._condition:
+                self._computing -= 1
 
     def _next_batch(self) -> list[tuple[_Request, _Part]]:
-        """The next batch, waited for; empty when the engine is to stop."""
+        """The next batch, waited for, and the cores to compute it with taken; empty when the engine is to stop."""
         with self._condition:
             while self._running:
                 for request in [request for request in self._requests if request.future.cancelled()]:
                     self._forget(request)
-                if batch := self._pool.take(self._budget):
+                budget = min(self._budget, max(-(-len(self._pool) // self._computers), _LEAST))
+                if batch := self._pool.take(budget):
+                    self._computing += 1
+                    passes = self._computing + -(-len(self._pool) // budget)
                     self._condition.notify_all()  # the reader may have waited for the pool to run low
+                    cores.take(max(self._computers // passes, 1))
                     return batch
                 self._condition.wait()
         return []
 
     def _scatter(self, batch: Sequence[tuple[_Request, _Part]], vectors: Vectors) -> None:
-        for (request, part), vector in zip(batch, vectors, strict=True):
-            assert request.gathering is not None  # its pieces come from there
-            request.gathering.add(part.text, vector, part.piece.weight)
+        with self._condition:  # another pass may have pieces of the same texts
+            for (request, part), vector in zip(batch, vectors, strict=True):
+                assert request.gathering is not None  # its pieces come from there
+                request.gathering.add(part.text, vector, part.piece.weight)
         for request in {request: None for request, _ in batch}:
             if request.gathering is not None and request.gathering.is_complete:
                 self._finish(request, request.gathering.vectors)
 
-    # Either thread.
+    # Any of the threads.
 
     def _finish(self, request: _Request, result: Vectors | LuthierError) -> None:
         """Forget a request and tell its caller, if there still is one."""

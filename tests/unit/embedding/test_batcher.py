@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from luthier.config import Settings
+from luthier.embedding import cores
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.errors import LuthierError, RateLimitError, UnavailableError, WeightsError
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
@@ -67,15 +70,15 @@ def fake(card: EncoderCard) -> Fake:
     return Fake(card)
 
 
-@pytest.fixture
-def engine(fake: Fake, tmp_path: Path) -> Iterator[EmbeddingEngine]:
+@pytest.fixture(params=[1, 3], ids=["one pass at a time", "three side by side"])
+def engine(fake: Fake, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EmbeddingEngine]:
     def load(path: Path) -> SentenceEncoder:
         if path != FOLDER:
             raise WeightsError(f"{path} is empty")
         return fake  # type: ignore[return-value]
 
     settings = Settings(home=tmp_path, max_waiting=3, embedding_batch_tokens=64)
-    made = EmbeddingEngine(settings, load)
+    made = EmbeddingEngine(settings, load, computers=request.param)
     made.start()
     yield made
     fake.gate.set()
@@ -192,6 +195,61 @@ def test_encoders_stay_in_memory_until_evicted(card: EncoderCard, tmp_path: Path
         assert loaded[6:] == [Path("a")]
     finally:
         engine.stop()
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The cores that each pass was given."""
+    taken: list[int] = []
+    monkeypatch.setattr(cores, "take", taken.append)
+    return taken
+
+
+def test_passes_share_out_the_cores(fake: Fake, tmp_path: Path, taken: list[int]) -> None:
+    settings = Settings(home=tmp_path, embedding_batch_tokens=64)
+    engine = EmbeddingEngine(settings, lambda _: fake, computers=4)  # type: ignore[arg-type,return-value]
+    engine.start()
+    try:
+        assert ask(engine, "alone").result(10)[0, 0] == 5
+        assert taken == [4]
+        fake.gate.clear()
+        many = ask(engine, *["m" * 10] * 40)  # eight passes of five
+        while len(fake.passes) < 5:
+            time.sleep(0.01)
+        assert taken[1:] == [1] * 4
+        fake.gate.set()
+        assert many.result(10)[:, 0].tolist() == [10] * 40
+    finally:
+        fake.gate.set()
+        engine.stop()
+
+
+def test_what_is_too_little_for_all_cores_is_split(fake: Fake, tmp_path: Path) -> None:
+    engine = EmbeddingEngine(Settings(home=tmp_path), lambda _: fake, computers=2)  # type: ignore[arg-type,return-value]
+    engine.start()
+    try:
+        ask(engine, *["m" * 10] * 50).result(10)  # 600 tokens, where a pass takes 2,048
+        assert sorted(map(len, fake.passes)) == [4, 21, 25]  # halves of what waits, but 256 tokens at least
+    finally:
+        engine.stop()
+
+
+def test_cores_are_taken_by_one_thread_alone() -> None:
+    ours = torch.get_num_threads()
+    if cores.side_by_side() == 1:
+        pytest.skip("OpenMP has one core here, or PyTorch computes without it")
+    seen: list[int] = []
+
+    def compute() -> None:
+        cores.take(1)
+        seen.append(torch.get_num_threads())
+
+    for target in (compute, lambda: seen.append(torch.get_num_threads())):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    assert seen == [1, ours]
+    assert torch.get_num_threads() == ours
 
 
 def test_a_real_encoder_gives_each_text_what_it_gives_alone(tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ def customize_pairs(
     if not given and per_positive < 1:
         raise DataError("All pairs are positive. Ask for at least one negative to be made for each (--negatives 1).")
     split = split_pairs(pairs, test_fraction, search.seed, drop_shared=drop_shared)
+    for name, part in (("training", split.train), ("test", split.test)):
+        if not per_positive and part.n_positive == len(part):
+            raise DataError(
+                f"None of the {given} negative pairs is a {name} row. Give more of them, or have some made "
+                "(--negatives 1)."
+            )
     test = split.test + make_negatives(split.test, per_positive, search.seed)
     folds = []
     for number, (learn_rows, choose_rows) in enumerate(folds_of(split.train, search.n_folds, search.seed)):
@@ -126,7 +132,7 @@ def customize_pairs(
             for side, part in enumerate((learn_rows, choose_rows))
         ]
         folds.append(Fold(learn_rows + more[0], choose_rows + more[1]))
-    ratio = per_positive + given / pairs.n_positive
+    ratio = per_positive + (len(split.train) - split.train.n_positive) / split.train.n_positive
     groups = groups_of(split.train, len(vectors)) if not given else None
     learned = learn(vectors, Material(folds, groups, ratio), search, progress)
     return replace(judge(learned, vectors, test), n_train=len(split.train), n_dropped=split.n_dropped)
@@ -157,8 +163,7 @@ def customize_classes(
     search.check()
     if negatives < 1 or pairs_per_text < 1:
         raise DataError("At least one negative for each positive and one pair for each text have to be made.")
-    known = None if isinstance(classes, int) else classes
-    train, test = split_texts(len(vectors), known, test_fraction, search.seed)
+    train, test = split_texts(len(vectors), test_fraction, search.seed)
     if isinstance(classes, int):
         groups = np.full(len(vectors), -1, dtype=np.int64)
         groups[train], groups[test] = clusters_of(vectors[train], vectors[test], classes, search.seed)

@@ -124,7 +124,9 @@ def pairs_of_rows(
 
 
 def split_pairs(pairs: Pairs, test_fraction: float, seed: int, *, drop_shared: bool = True) -> Split:
-    """Set rows aside for the test, before any pair is made: scikit-learn's `train_test_split`, stratified by label.
+    """Set rows aside for the test, before any pair is made; which ones, the labels have no say in.
+
+    The rows are those of scikit-learn's `train_test_split`, stratified by a label that all rows share.
 
     Args:
         drop_shared: leave out training rows that have a text of a test row.
@@ -141,10 +143,10 @@ def split_pairs(pairs: Pairs, test_fraction: float, seed: int, *, drop_shared: b
             f"There are {pairs.n_positive} positive pairs: at least {2 * MIN_POSITIVES} are needed, half of them to "
             "learn from and half to test on."
         )
-    rare = np.bincount((pairs.labels > 0).astype(int), minlength=2).min() == 1  # one negative cannot be on both sides
     rows = np.arange(len(pairs))
-    stratify = None if rare else pairs.labels
-    train_rows, test_rows = train_test_split(rows, test_size=test_fraction, stratify=stratify, random_state=seed)
+    train_rows, test_rows = train_test_split(
+        rows, test_size=test_fraction, stratify=np.ones_like(rows), random_state=seed
+    )
     train, test = pairs.take(train_rows), pairs.take(test_rows)
     kept = train.without_texts(test.texts) if drop_shared else train
     split = Split(kept, test, len(train) - len(kept))
@@ -160,8 +162,8 @@ def split_pairs(pairs: Pairs, test_fraction: float, seed: int, *, drop_shared: b
     return split
 
 
-def split_texts(n_texts: int, classes: Ints | None, test_fraction: float, seed: int) -> tuple[Ints, Ints]:
-    """The places of training and of test texts, stratified by class where each has two texts.
+def split_texts(n_texts: int, test_fraction: float, seed: int) -> tuple[Ints, Ints]:
+    """The places of training and of test texts; which ones, their classes have no say in.
 
     Raises:
         DataError: too few texts, or a fraction that makes no sense.
@@ -172,12 +174,7 @@ def split_texts(n_texts: int, classes: Ints | None, test_fraction: float, seed: 
         raise DataError(f"The test fraction is {test_fraction}: it has to be between 0 and 1, such as 0.5.")
     if n_texts < 2 * MIN_POSITIVES:
         raise DataError(f"There are {n_texts} texts: at least {2 * MIN_POSITIVES} are needed.")
-    stratify = classes
-    if classes is not None:
-        counts = np.unique(classes, return_counts=True)[1]
-        smallest = min(test_fraction, 1 - test_fraction) * n_texts
-        stratify = classes if counts.min() >= 2 and len(counts) <= smallest else None
-    train, test = train_test_split(np.arange(n_texts), test_size=test_fraction, stratify=stratify, random_state=seed)
+    train, test = train_test_split(np.arange(n_texts), test_size=test_fraction, random_state=seed)
     return np.sort(train), np.sort(test)
 
 

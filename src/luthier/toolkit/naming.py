@@ -72,12 +72,15 @@ def naming_prompt(texts: Sequence[str], kind: str = "customer reviews") -> str:
 
 
 def ask_name(texts: Sequence[str], complete: Complete, kind: str = "customer reviews") -> str:
-    """The theme of texts, as a completion model puts it: its answer in one line; empty if it says nothing.
+    """The theme of texts, as a completion model puts it: its answer's first line; empty if it says nothing.
+
+    A small model does not stop there, but asks itself questions.
 
     Args:
         complete: gives a prompt's completion.
     """
-    return " ".join(complete(naming_prompt(texts, kind)).split())
+    first = complete(naming_prompt(texts, kind)).lstrip().partition("\n")[0]
+    return " ".join(first.split())
 
 
 def _pick(words: NDArray[np.object_], weights: NDArray[np.float64], n: int) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from luthier.errors import DataError
-from luthier.toolkit.customize import Customization, customize_classes, customize_pairs, judge
-from luthier.toolkit.customize_pairs import Pairs, pairs_of_rows, split_pairs
+from luthier.toolkit.customize import Customization, customize_classes, customize_pairs
+from luthier.toolkit.customize_pairs import Pairs, pairs_of_rows, split_pairs, split_texts
 from luthier.toolkit.customize_search import Progress, Search
 from luthier.types import Floats
 
@@ -61,13 +61,15 @@ def test_the_same_seed_gives_the_same_matrix(vectors: Floats, pairs: Pairs) -> N
 def test_no_test_row_is_looked_at(vectors: Floats, pairs: Pairs) -> None:
     """Other test labels, and other embeddings of the test's texts, leave the matrix byte for byte the same."""
     labelled = pairs + Pairs(np.arange(N), np.roll(np.arange(N), 1) + N, np.full(N, -1, dtype=np.int64))
-    split = split_pairs(labelled, 0.5, FAST.seed, drop_shared=False)
     made = customize_pairs(vectors, labelled, FAST, drop_shared=False)
-
-    shuffled = replace(split.test, labels=np.random.default_rng(1).permutation(split.test.labels))
-    judged = judge(made.learned, vectors, shuffled)
-    assert judged.matrix.tobytes() == made.matrix.tobytes()
-    assert abs(judged.after.chosen.value - 0.5) < 3 * judged.after.chosen.standard_error
+    numbered = replace(labelled, first=np.arange(2 * N))
+    test_rows = split_pairs(numbered, 0.5, FAST.seed, drop_shared=False).test.first
+    labels = labelled.labels.copy()
+    labels[test_rows] = np.random.default_rng(1).permutation(labels[test_rows])
+    shuffled = customize_pairs(vectors, replace(labelled, labels=labels), FAST, drop_shared=False)
+    assert shuffled.matrix.tobytes() == made.matrix.tobytes()
+    assert made.after.chosen.value > 0.8
+    assert abs(shuffled.after.chosen.value - 0.5) < 3 * shuffled.after.chosen.standard_error
 
     strange = vectors.copy()
     apart = split_pairs(pairs, 0.5, FAST.seed)
@@ -75,6 +77,25 @@ def test_no_test_row_is_looked_at(vectors: Floats, pairs: Pairs) -> None:
     assert (
         customize_pairs(strange, pairs, FAST).matrix.tobytes() == customize_pairs(vectors, pairs, FAST).matrix.tobytes()
     )
+
+
+def test_no_class_of_a_test_text_is_looked_at() -> None:
+    rng = np.random.default_rng(3)
+    classes = np.repeat(np.arange(8), 20)
+    texts = noisy(rng, rng.normal(size=(8, WIDTH)).astype(np.float32)[classes])
+    test = split_texts(len(classes), 0.5, FAST.seed)[1]
+    shuffled = classes.copy()
+    shuffled[test] = rng.permutation(shuffled[test])
+    made, other = (customize_classes(texts, some, FAST) for some in (classes, shuffled))
+    assert other.matrix.tobytes() == made.matrix.tobytes()
+    assert abs(other.after.chosen.value - 0.5) < 3 * other.after.chosen.standard_error < made.after.chosen.value - 0.5
+
+
+def test_negatives_that_all_lie_on_one_side_are_too_few(vectors: Floats, pairs: Pairs) -> None:
+    one = pairs + Pairs(np.array([0]), np.array([N + 1]), np.array([-1]))
+    with pytest.raises(DataError, match=r"None of the 1 negative pairs is a (training|test) row"):
+        customize_pairs(vectors, one, FAST)
+    assert len(customize_pairs(vectors, one, ONLY_WHITENING, negatives=1).labels) > N / 2
 
 
 def test_given_negatives_are_learnt_from(vectors: Floats, pairs: Pairs) -> None:

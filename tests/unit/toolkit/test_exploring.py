@@ -157,9 +157,9 @@ def test_a_model_is_asked_as_the_cookbook_asks():
 
     def complete(prompt):
         asked.append(prompt)
-        return " Coffee\n\nThey like it. "
+        return "\n Fresh  coffee \n\nWhat else? It is hot. "
 
-    assert naming.ask_name(["Good\ncoffee", "x" * 1000], complete) == "Coffee They like it."
+    assert naming.ask_name(["Good\ncoffee", "x" * 1000], complete) == "Fresh coffee"
     assert asked == [
         "What do the following customer reviews have in common?\n\nCustomer reviews:\n"
         f'"""\nGood coffee\n{"x" * 400}\n"""\n\nTheme:'

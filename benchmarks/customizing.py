@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from machine import machine
 
-from luthier.toolkit.customize import Customization, customize_pairs
+from luthier.toolkit.customize import Customization, fit, plan_pairs
 from luthier.toolkit.customize_pairs import pairs_of_rows
 from luthier.toolkit.customize_search import Search
 
@@ -41,7 +41,7 @@ def snli(seed: int, model: str, folder: Path, vectors: Path | None = None) -> Cu
 
         with embedder(model) as embed:
             made = embed(texts)
-    return customize_pairs(made, pairs, Search(seed=seed))
+    return fit(plan_pairs(pairs, Search(seed=seed)), made)
 
 
 def figures(made: Customization, seconds: float, seed: int) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from luthier.cli.outputs import PageOutput, check_targets
 from luthier.errors import DataError, InvalidRequestError
 
 if TYPE_CHECKING:
-    from luthier.toolkit.customize_search import Progress
+    from luthier.toolkit.customize import Plan
+    from luthier.toolkit.customize_search import Progress, Search
     from luthier.toolkit.frame import Frame
     from luthier.types import Floats
 
@@ -26,6 +27,8 @@ def customize(
     The rows are split before negatives are made; what is best is chosen by rows of the training half that each run has
     not seen; the test half is looked at once. Ctrl-C keeps the best so far.
     """
+    from luthier.toolkit.customize import fit
+
     pairs.check(source.text)
     if source.url and result.name:
         raise InvalidRequestError(
@@ -36,69 +39,74 @@ def customize(
     check_targets(result.matrix, out.report)
     keeper = Keeper(source.model, result.name, result.replace) if result.name else None
     if pairs.are_made:
-        from luthier.toolkit.customize import customize_classes
-
-        vectors, classes = _classes(source, pairs, keeps=keeper is not None)
-        if keeper is not None:
-            keeper.ready()
-        with _progress() as tell:
-            made = customize_classes(
-                vectors,
-                classes,
-                search,
-                negatives=1 if pairs.negatives is None else pairs.negatives,
-                pairs_per_text=pairs.pairs_per_text,
-                test_fraction=pairs.test_fraction,
-                progress=tell,
-            )
+        plan, vectors = _texts(source, pairs, search, keeps=keeper is not None)
     else:
-        from luthier.toolkit.customize import customize_pairs
-        from luthier.toolkit.customize_pairs import pairs_of_rows
-        from luthier.toolkit.frame import read_rows
-
-        rows = read_rows(source.file)[: pairs.limit]
-        known = pairs.label or ("label" if "label" in rows.columns or pairs.positive or pairs.negative else None)
-        texts, told = pairs_of_rows(rows, pairs.text_1, pairs.text_2, known, pairs.positive, pairs.negative)
-        with frames.embedder(source.model, source.url) as embed:
-            vectors = embed(texts)
-        if keeper is not None:
-            keeper.ready()
-        with _progress() as tell:
-            made = customize_pairs(
-                vectors,
-                told,
-                search,
-                negatives=pairs.negatives,
-                test_fraction=pairs.test_fraction,
-                drop_shared=not pairs.keep_shared,
-                progress=tell,
-            )
+        plan, vectors = _pairs(source, pairs, search)
+    if keeper is not None:
+        keeper.ready()
+    with _progress() as tell:
+        made = fit(plan, vectors, tell)
     finish(made, search, keeper, source.file, result, out)
 
 
-def _classes(source: PairSource, pairs: PairOptions, *, keeps: bool) -> "tuple[Floats, Any]":
-    """The embeddings of a file's rows, and the class of each or the number of clusters."""
+def _pairs(source: PairSource, pairs: PairOptions, search: "Search") -> "tuple[Plan, Floats]":
+    """What a file of pairs asks for, and the embeddings of its texts. Refuses bad rows before it embeds."""
+    from luthier.toolkit.customize import plan_pairs
+    from luthier.toolkit.customize_pairs import pairs_of_rows
+    from luthier.toolkit.frame import read_rows
+
+    rows = read_rows(source.file)[: pairs.limit]
+    known = pairs.label or ("label" if "label" in rows.columns or pairs.positive or pairs.negative else None)
+    texts, told = pairs_of_rows(rows, pairs.text_1, pairs.text_2, known, pairs.positive, pairs.negative)
+    plan = plan_pairs(
+        told,
+        search,
+        negatives=pairs.negatives,
+        test_fraction=pairs.test_fraction,
+        drop_shared=not pairs.keep_shared,
+    )
+    with frames.embedder(source.model, source.url) as embed:
+        return plan, embed(texts)
+
+
+def _texts(source: PairSource, pairs: PairOptions, search: "Search", *, keeps: bool) -> "tuple[Plan, Floats]":
+    """As `_pairs`, for a file of texts that pairs are made of by class or cluster."""
     import pandas as pd
 
-    def classes(frame: "Frame") -> Any:
-        if pairs.clusters is not None:
-            return pairs.clusters
-        assert pairs.class_column is not None  # one of the two was given
+    from luthier.toolkit.customize import plan_classes, plan_clusters
+    from luthier.toolkit.customize_pairs import check_clusters, split_texts
+
+    made: dict[str, Any] = {
+        "negatives": 1 if pairs.negatives is None else pairs.negatives,
+        "pairs_per_text": pairs.pairs_per_text,
+        "test_fraction": pairs.test_fraction,
+    }
+
+    def by_class(frame: "Frame") -> "Plan":
+        assert pairs.class_column is not None  # or there would be clusters
         values = frame.column(pairs.class_column)
         if values.isna().any():
             row = int(values.isna().to_numpy().argmax()) + 1
             raise DataError(
                 f"Row {row} of {source.file.name} has no class in the column '{pairs.class_column}'. Leave the row out."
             )
-        return pd.factorize(values.astype(str))[0].astype("int64")
+        return plan_classes(pd.factorize(values.astype(str))[0].astype("int64"), search, **made)
 
-    frame = source.load(limit=pairs.limit, check=classes)
+    def check(frame: "Frame") -> None:
+        if pairs.clusters is None:
+            by_class(frame)
+        else:
+            check_clusters(pairs.clusters, len(split_texts(len(frame), pairs.test_fraction, search.seed)[0]))
+
+    frame = source.load(limit=pairs.limit, check=check)
     if keeps and frame.model not in (None, source.model):
         raise InvalidRequestError(
             f"{source.file.name} holds embeddings of '{frame.model}', and the model to be kept would stand on "
             f"'{source.model}'. Give -m {frame.model}."
         )
-    return frame.vectors, classes(frame)
+    if pairs.clusters is None:
+        return by_class(frame), frame.vectors
+    return plan_clusters(frame.vectors, pairs.clusters, search, **made), frame.vectors
 
 
 @contextmanager

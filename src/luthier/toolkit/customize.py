@@ -2,8 +2,10 @@
 
     pairs ─► split ─► negatives ─► folds ─► search by the folds' held-out rows ─► matrix and threshold ─► test rows
             (test rows aside)      (of the training rows)                          (`learn`)               (`judge`)
+    └───── `plan_pairs`, `plan_classes` ─────┘  └────────────────────────── `fit` ────────────────────────────────┘
 
-`learn` never sees a test row; `judge` never changes a matrix.
+A plan needs no embeddings, so what is wrong with the rows is said before anything is embedded. `learn` never sees a
+test row; `judge` never changes a matrix.
 """
 
 from dataclasses import dataclass, field, replace
@@ -88,25 +90,39 @@ class Customization:
         }
 
 
-def customize_pairs(
-    vectors: Floats,
+@dataclass(frozen=True)
+class Plan:
+    """Which rows are learnt from, and which ones test what was learnt.
+
+    Args:
+        search: what is tried.
+        material: of the training rows.
+        test: rows that have no part in learning, with the negatives made of their texts.
+        n_train, n_dropped: as `Customization`.
+    """
+
+    search: Search
+    material: Material
+    test: Pairs
+    n_train: int
+    n_dropped: int = 0
+
+
+def plan_pairs(
     pairs: Pairs,
     search: Search | None = None,
     *,
     negatives: int | None = None,
     test_fraction: float = 0.5,
     drop_shared: bool = True,
-    progress: Report | None = None,
-) -> Customization:
-    """Learn from pairs and test on others, the split made before the negatives.
+) -> Plan:
+    """Set rows aside for the test, then make negatives and folds on both sides.
 
     Args:
-        vectors: (T, D), of the texts that the pairs' places mean.
         pairs: positives, or positives and negatives.
         negatives: that are made for each positive; None for 1 where no negatives are given and 0 otherwise.
         test_fraction: of the rows.
         drop_shared: leave out training rows with a text of a test row.
-        progress: told after each epoch.
 
     Raises:
         DataError: too few rows, or options that make no sense.
@@ -133,28 +149,24 @@ def customize_pairs(
         ]
         folds.append(Fold(learn_rows + more[0], choose_rows + more[1]))
     ratio = per_positive + (len(split.train) - split.train.n_positive) / split.train.n_positive
-    groups = groups_of(split.train, len(vectors)) if not given else None
-    learned = learn(vectors, Material(folds, groups, ratio), search, progress)
-    return replace(judge(learned, vectors, test), n_train=len(split.train), n_dropped=split.n_dropped)
+    groups = groups_of(split.train, int(pairs.texts.max()) + 1) if not given else None
+    return Plan(search, Material(folds, groups, ratio), test, len(split.train), split.n_dropped)
 
 
-def customize_classes(
-    vectors: Floats,
-    classes: Ints | int,
+def plan_classes(
+    classes: Ints,
     search: Search | None = None,
     *,
     negatives: int = 1,
     pairs_per_text: int = 5,
     test_fraction: float = 0.5,
-    progress: Report | None = None,
-) -> Customization:
-    """Learn to bring texts of one class together: texts of a class are alike, of two classes not.
+) -> Plan:
+    """Set texts aside for the test, then make pairs on both sides: texts of a class are alike, of two classes not.
 
     Args:
-        vectors: (T, D).
-        classes: (T,), numbers of classes; or how many clusters to make of the training texts in their place.
+        classes: (T,), numbers of classes.
         pairs_per_text: positive pairs that are made for each text.
-        others: as `customize_pairs`; here the fraction is of the texts.
+        others: as `plan_pairs`; here the fraction is of the texts.
 
     Raises:
         DataError: one class only, too few texts, or options that make no sense.
@@ -163,21 +175,15 @@ def customize_classes(
     search.check()
     if negatives < 1 or pairs_per_text < 1:
         raise DataError("At least one negative for each positive and one pair for each text have to be made.")
-    train, test = split_texts(len(vectors), test_fraction, search.seed)
-    if isinstance(classes, int):
-        groups = np.full(len(vectors), -1, dtype=np.int64)
-        groups[train], groups[test] = clusters_of(vectors[train], vectors[test], classes, search.seed)
-    else:
-        groups = classes
-
-    test_pairs = pairs_of_classes(test, groups[test], pairs_per_text, negatives, search.seed)
-    pairs_of_classes(train, groups[train], pairs_per_text, negatives, search.seed)  # refuses what gives too few
+    train, test = split_texts(len(classes), test_fraction, search.seed)
+    test_pairs = pairs_of_classes(test, classes[test], pairs_per_text, negatives, search.seed)
+    pairs_of_classes(train, classes[train], pairs_per_text, negatives, search.seed)  # refuses what gives too few
     folds = []
-    for number, parts in enumerate(text_folds_of(groups[train], search.n_folds, search.seed)):
+    for number, parts in enumerate(text_folds_of(classes[train], search.n_folds, search.seed)):
         learn_pairs, choose_pairs = (
             pairs_of_classes(
                 train[part],
-                groups[train[part]],
+                classes[train[part]],
                 pairs_per_text,
                 max(negatives, _CHOOSING),
                 search.seed + 1000 * side + number,
@@ -186,8 +192,48 @@ def customize_classes(
             for side, part in enumerate(parts)
         )
         folds.append(Fold(learn_pairs, choose_pairs))
-    learned = learn(vectors, Material(folds, groups, negatives), search, progress)
-    return replace(judge(learned, vectors, test_pairs), n_train=len(train))
+    return Plan(search, Material(folds, classes, negatives), test_pairs, len(train))
+
+
+def plan_clusters(
+    vectors: Floats,
+    n_clusters: int,
+    search: Search | None = None,
+    *,
+    negatives: int = 1,
+    pairs_per_text: int = 5,
+    test_fraction: float = 0.5,
+) -> Plan:
+    """As `plan_classes`, where the classes are clusters: k-means of the training texts, and the nearest for the others.
+
+    Args:
+        vectors: (T, D).
+        n_clusters: at least 2.
+
+    Raises:
+        DataError: too few texts for so many clusters, or options that make no sense.
+    """
+    seed = (search or Search()).seed
+    train, test = split_texts(len(vectors), test_fraction, seed)
+    clusters = np.full(len(vectors), -1, dtype=np.int64)
+    clusters[train], clusters[test] = clusters_of(vectors[train], vectors[test], n_clusters, seed)
+    return plan_classes(
+        clusters, search, negatives=negatives, pairs_per_text=pairs_per_text, test_fraction=test_fraction
+    )
+
+
+def fit(plan: Plan, vectors: Floats, progress: Report | None = None) -> Customization:
+    """Learn as planned, and test.
+
+    Args:
+        vectors: (T, D), of the texts that the plan's places mean.
+        progress: told after each epoch.
+
+    Raises:
+        DataError: embeddings that nothing can be learnt from.
+    """
+    learned = learn(vectors, plan.material, plan.search, progress)
+    return replace(judge(learned, vectors, plan.test), n_train=plan.n_train, n_dropped=plan.n_dropped)
 
 
 def judge(learned: Learned, vectors: Floats, test: Pairs) -> Customization:

@@ -234,6 +234,20 @@ def pairs_of_classes(
     return Pairs.of(positives, 1) + Pairs.of(list(negatives), -1)
 
 
+def check_clusters(n_clusters: int, n_train: int) -> None:
+    """
+    Args:
+        n_train: texts to be put into clusters.
+
+    Raises:
+        DataError: fewer than two clusters, or more than half as many as texts.
+    """
+    if not 2 <= n_clusters <= n_train // 2:
+        raise DataError(
+            f"{n_clusters} clusters of {n_train} training texts cannot be: ask for 2 to {n_train // 2} of them."
+        )
+
+
 def clusters_of(train: Floats, test: Floats, n_clusters: int, seed: int) -> tuple[Ints, Ints]:
     """Clusters of training texts by k-means, and the cluster to which each test text is nearest.
 
@@ -241,14 +255,11 @@ def clusters_of(train: Floats, test: Floats, n_clusters: int, seed: int) -> tupl
         train, test: (N, D), (M, D).
 
     Raises:
-        DataError: fewer than two clusters, or more than there are training texts.
+        DataError: as `check_clusters`.
     """
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]
 
-    if not 2 <= n_clusters <= len(train) // 2:
-        raise DataError(
-            f"{n_clusters} clusters of {len(train)} training texts cannot be: ask for 2 to {len(train) // 2} of them."
-        )
+    check_clusters(n_clusters, len(train))
     means = KMeans(n_clusters, n_init=10, random_state=seed).fit(train)
     return means.labels_.astype(np.int64), means.predict(test).astype(np.int64)
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from luthier.errors import DataError
-from luthier.toolkit.customize import Customization, customize_classes, customize_pairs
+from luthier.toolkit.customize import Customization, fit, plan_classes, plan_clusters, plan_pairs
 from luthier.toolkit.customize_pairs import Pairs, pairs_of_rows, split_pairs, split_texts
 from luthier.toolkit.customize_search import Progress, Search
 from luthier.types import Floats
@@ -41,7 +41,7 @@ def pairs() -> Pairs:
 
 
 def test_a_matrix_tells_pairs_apart_that_the_embeddings_do_not(vectors: Floats, pairs: Pairs) -> None:
-    made = customize_pairs(vectors, pairs, FAST)
+    made = fit(plan_pairs(pairs, FAST), vectors)
     assert made.after.chosen.value > made.before.chosen.value + 0.1
     assert made.matrix.shape == (WIDTH, WIDTH)
     assert made.matrix.dtype == np.float32
@@ -52,21 +52,21 @@ def test_a_matrix_tells_pairs_apart_that_the_embeddings_do_not(vectors: Floats, 
 
 
 def test_the_same_seed_gives_the_same_matrix(vectors: Floats, pairs: Pairs) -> None:
-    one, other = (customize_pairs(vectors, pairs, FAST) for _ in range(2))
+    one, other = (fit(plan_pairs(pairs, FAST), vectors) for _ in range(2))
     assert one.matrix.tobytes() == other.matrix.tobytes()
-    changed = customize_pairs(vectors, pairs, replace(FAST, seed=5))
+    changed = fit(plan_pairs(pairs, replace(FAST, seed=5)), vectors)
     assert one.matrix.tobytes() != changed.matrix.tobytes()
 
 
 def test_no_test_row_is_looked_at(vectors: Floats, pairs: Pairs) -> None:
     """Other test labels, and other embeddings of the test's texts, leave the matrix byte for byte the same."""
     labelled = pairs + Pairs(np.arange(N), np.roll(np.arange(N), 1) + N, np.full(N, -1, dtype=np.int64))
-    made = customize_pairs(vectors, labelled, FAST, drop_shared=False)
+    made = fit(plan_pairs(labelled, FAST, drop_shared=False), vectors)
     numbered = replace(labelled, first=np.arange(2 * N))
     test_rows = split_pairs(numbered, 0.5, FAST.seed, drop_shared=False).test.first
     labels = labelled.labels.copy()
     labels[test_rows] = np.random.default_rng(1).permutation(labels[test_rows])
-    shuffled = customize_pairs(vectors, replace(labelled, labels=labels), FAST, drop_shared=False)
+    shuffled = fit(plan_pairs(replace(labelled, labels=labels), FAST, drop_shared=False), vectors)
     assert shuffled.matrix.tobytes() == made.matrix.tobytes()
     assert made.after.chosen.value > 0.8
     assert abs(shuffled.after.chosen.value - 0.5) < 3 * shuffled.after.chosen.standard_error
@@ -75,7 +75,7 @@ def test_no_test_row_is_looked_at(vectors: Floats, pairs: Pairs) -> None:
     apart = split_pairs(pairs, 0.5, FAST.seed)
     strange[apart.test.texts] = np.random.default_rng(2).normal(size=(len(apart.test.texts), WIDTH))
     assert (
-        customize_pairs(strange, pairs, FAST).matrix.tobytes() == customize_pairs(vectors, pairs, FAST).matrix.tobytes()
+        fit(plan_pairs(pairs, FAST), strange).matrix.tobytes() == fit(plan_pairs(pairs, FAST), vectors).matrix.tobytes()
     )
 
 
@@ -86,7 +86,7 @@ def test_no_class_of_a_test_text_is_looked_at() -> None:
     test = split_texts(len(classes), 0.5, FAST.seed)[1]
     shuffled = classes.copy()
     shuffled[test] = rng.permutation(shuffled[test])
-    made, other = (customize_classes(texts, some, FAST) for some in (classes, shuffled))
+    made, other = (fit(plan_classes(some, FAST), texts) for some in (classes, shuffled))
     assert other.matrix.tobytes() == made.matrix.tobytes()
     assert abs(other.after.chosen.value - 0.5) < 3 * other.after.chosen.standard_error < made.after.chosen.value - 0.5
 
@@ -94,19 +94,19 @@ def test_no_class_of_a_test_text_is_looked_at() -> None:
 def test_negatives_that_all_lie_on_one_side_are_too_few(vectors: Floats, pairs: Pairs) -> None:
     one = pairs + Pairs(np.array([0]), np.array([N + 1]), np.array([-1]))
     with pytest.raises(DataError, match=r"None of the 1 negative pairs is a (training|test) row"):
-        customize_pairs(vectors, one, FAST)
-    assert len(customize_pairs(vectors, one, ONLY_WHITENING, negatives=1).labels) > N / 2
+        plan_pairs(one, FAST)
+    assert len(fit(plan_pairs(one, ONLY_WHITENING, negatives=1), vectors).labels) > N / 2
 
 
 def test_given_negatives_are_learnt_from(vectors: Floats, pairs: Pairs) -> None:
     labelled = pairs + Pairs(np.arange(N), np.roll(np.arange(N), 1) + N, np.full(N, -1, dtype=np.int64))
-    made = customize_pairs(vectors, labelled, FAST, drop_shared=False)
+    made = fit(plan_pairs(labelled, FAST, drop_shared=False), vectors)
     assert len(made.labels) == N  # half of 2N rows, none made
     assert made.after.chosen.value > made.before.chosen.value
 
 
 def test_the_first_numbers_say_most(vectors: Floats, pairs: Pairs) -> None:
-    changed = vectors @ customize_pairs(vectors, pairs, ONLY_WHITENING).matrix
+    changed = vectors @ fit(plan_pairs(pairs, ONLY_WHITENING), vectors).matrix
     spread = np.square(changed).mean(axis=0)
     assert spread[: WIDTH // 2].sum() > 0.55 * spread.sum()
     assert (np.diff(spread) < 0.1 * spread[0]).all()
@@ -115,7 +115,7 @@ def test_the_first_numbers_say_most(vectors: Floats, pairs: Pairs) -> None:
 @pytest.mark.parametrize("width", [5, WIDTH, 24])
 def test_widths(vectors: Floats, pairs: Pairs, width: int) -> None:
     search = replace(FAST, widths=(width,), whitenings=(3.0,), learning_rates=(3e-2,), max_epochs=15)
-    made = customize_pairs(vectors, pairs, search)
+    made = fit(plan_pairs(pairs, search), vectors)
     run = made.learned.runs[-1]
     assert run.recipe.width == width
     assert run.loss < made.learned.runs[0].loss
@@ -127,14 +127,14 @@ def test_classes_and_clusters() -> None:
     rng = np.random.default_rng(3)
     classes = np.repeat(np.arange(8), 20)
     texts = noisy(rng, rng.normal(size=(8, WIDTH)).astype(np.float32)[classes])
-    made = customize_classes(texts, classes, FAST)
+    made = fit(plan_classes(classes, FAST), texts)
     assert made.after.chosen.value > made.before.chosen.value
     assert made.n_train == 80
-    assert len(customize_classes(texts, 4, ONLY_WHITENING).labels) > 0
+    assert len(fit(plan_clusters(texts, 4, ONLY_WHITENING), texts).labels) > 0
 
 
 def test_a_run_is_a_table_as_the_document_has_it(vectors: Floats, pairs: Pairs) -> None:
-    run = customize_pairs(vectors, pairs, FAST).learned.runs[-1]
+    run = fit(plan_pairs(pairs, FAST), vectors).learned.runs[-1]
     table = run.table(7, FAST.max_epochs)
     wanted = {"epoch", "type", "loss", "accuracy", "run_id", "modified_embedding_length", "batch_size", "max_epochs"}
     assert wanted | {"learning_rate", "dropout_fraction"} <= set(table.columns)
@@ -148,7 +148,7 @@ def test_an_interrupt_keeps_the_best_so_far(vectors: Floats, pairs: Pairs) -> No
         if progress.done == 4:
             raise KeyboardInterrupt
 
-    made = customize_pairs(vectors, pairs, replace(FAST, max_epochs=50), progress=interrupt)
+    made = fit(plan_pairs(pairs, replace(FAST, max_epochs=50)), vectors, interrupt)
     assert made.learned.interrupted
     assert len(made.learned.runs) == 4
     assert made.after.chosen.value > made.before.chosen.value
@@ -156,7 +156,7 @@ def test_an_interrupt_keeps_the_best_so_far(vectors: Floats, pairs: Pairs) -> No
 
 def test_progress_comes_to_its_end(vectors: Floats, pairs: Pairs) -> None:
     told: list[Progress] = []
-    customize_pairs(vectors, pairs, FAST, progress=told.append)
+    fit(plan_pairs(pairs, FAST), vectors, told.append)
     assert told[-1].done == told[-1].total == 3 + FAST.max_epochs
     assert told[-1].seconds_left == pytest.approx(0)
     assert "loss" in told[-1].message
@@ -165,7 +165,7 @@ def test_progress_comes_to_its_end(vectors: Floats, pairs: Pairs) -> None:
 def test_as_dict_is_json(vectors: Floats, pairs: Pairs) -> None:
     import json
 
-    told = json.loads(json.dumps(customize_pairs(vectors, pairs, ONLY_WHITENING).as_dict()))
+    told = json.loads(json.dumps(fit(plan_pairs(pairs, ONLY_WHITENING), vectors).as_dict()))
     a, n = told["after"]["accuracy"], told["after"]["n"]
     assert told["after"]["margin_95"] == pytest.approx(1.96 * (a * (1 - a) / n) ** 0.5)
     assert told["dimensions"] == {"from": WIDTH, "to": WIDTH}
@@ -177,7 +177,7 @@ ROWS = pd.DataFrame({"a": [f"one {at}" for at in range(60)], "b": [f"two {at}" f
 def customized(rows: pd.DataFrame, search: Search = ONLY_WHITENING, **options: object) -> Customization:
     texts, pairs = pairs_of_rows(rows, "a", "b", "y")
     made = np.random.default_rng(0).normal(size=(len(texts), 4)).astype(np.float32)
-    return customize_pairs(made, pairs, search, **options)  # type: ignore[arg-type]
+    return fit(plan_pairs(pairs, search, **options), made)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -198,12 +198,12 @@ def customized(rows: pd.DataFrame, search: Search = ONLY_WHITENING, **options: o
         (lambda: customized(ROWS, Search(dropouts=(1.0,))), "dropout of 1.0 cannot be"),
         (lambda: customized(ROWS, Search(widths=())), "at least one width"),
         (lambda: customized(ROWS, Search(n_folds=1)), "number of folds of 1"),
-        (lambda: customize_classes(np.eye(40, dtype=np.float32), np.zeros(40, dtype=np.int64)), "of one class"),
-        (lambda: customize_classes(np.eye(40, dtype=np.float32), np.arange(40)), "come up in several rows"),
-        (lambda: customize_classes(np.eye(40, dtype=np.float32), 1), "1 clusters of 20"),
-        (lambda: customize_classes(np.eye(40, dtype=np.float32), 30), "ask for 2 to 10"),
-        (lambda: customize_classes(np.eye(4, dtype=np.float32), 2), "There are 4 texts"),
-        (lambda: customize_classes(np.eye(40, dtype=np.float32), 2, negatives=0), "At least one negative"),
+        (lambda: plan_classes(np.zeros(40, dtype=np.int64)), "of one class"),
+        (lambda: plan_classes(np.arange(40)), "come up in several rows"),
+        (lambda: plan_clusters(np.eye(40, dtype=np.float32), 1), "1 clusters of 20"),
+        (lambda: plan_clusters(np.eye(40, dtype=np.float32), 30), "ask for 2 to 10"),
+        (lambda: plan_clusters(np.eye(4, dtype=np.float32), 2), "There are 4 texts"),
+        (lambda: plan_clusters(np.eye(40, dtype=np.float32), 2, negatives=0), "At least one negative"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(call: Callable[[], object], words: str) -> None:

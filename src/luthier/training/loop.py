@@ -27,6 +27,7 @@ from luthier.training.checkpoint import Checkpoints, RunState
 from luthier.training.clock import Clock
 from luthier.training.forward import decoder
 from luthier.training.interrupt import Poll, StopRequestedError, polled_layers
+from luthier.training.mean import Mean
 from luthier.training.memory import trim_heap
 from luthier.training.norm import quick_norms
 from luthier.training.objective import Objective, Passes
@@ -98,7 +99,9 @@ class _Run:
         self._steps_per_epoch = math.ceil(len(train) / hp.batch_size)
         self._n_steps = hp.n_epochs * self._steps_per_epoch
         rate = base_rate * hp.learning_rate_multiplier
-        self._optimizer = Optimizer(weights.masters, rate, self._n_steps, list(self._averaged_steps()))
+        self._optimizer = Optimizer(weights.masters, rate, self._n_steps)
+        self._mean = Mean(weights.masters)
+        self._averaged = self._averaged_steps()
         self._checkpoints = Checkpoints(run_dir)
         self._state = RunState(_fingerprint(base, objective, train, valid, hp, base_rate))
         self._saved_step = 0
@@ -117,6 +120,7 @@ class _Run:
                 master.copy_(tensors[f"master.{name}"])
         self._weights.publish()
         self._optimizer.load_state(tensors)
+        self._mean.load_state(tensors)
         for epoch in range(1, self._epochs_done + 1):
             self._emit(EpochDone(epoch, self._hp.n_epochs))
 
@@ -129,8 +133,8 @@ class _Run:
             for batch in self._batches_left():
                 row = self._step(batch)
                 epoch_ends = (self._state.step + 1) % self._steps_per_epoch == 0
-                if epoch_ends and self._valid:
-                    row = self._evaluated(row)
+                if epoch_ends:
+                    row = self._ended(row)
                 self._state.rows.append(row)
                 self._between_steps = True
                 self._emit(StepDone(row, self._epoch, self._n_steps, self._seconds_left()))
@@ -156,12 +160,11 @@ class _Run:
         """Of the last step done, from 1."""
         return math.ceil(self._state.step / self._steps_per_epoch)
 
-    def _averaged_steps(self) -> Iterator[int]:
-        """The last steps, from 0, of the epochs whose ends are averaged; the last epoch is always one of them."""
+    def _averaged_steps(self) -> list[int]:
+        """The epochs' last steps, from 1, whose weights are averaged; the run's last one is always among them."""
         least = max((1 - defaults.AVERAGED_SHARE) * self._n_steps, defaults.AVERAGED_FROM)
-        for end in range(self._steps_per_epoch, self._n_steps + 1, self._steps_per_epoch):
-            if end >= least or end == self._n_steps:
-                yield end - 1
+        ends = range(self._steps_per_epoch, self._n_steps + 1, self._steps_per_epoch)
+        return [end for end in ends if end >= least or end == self._n_steps]
 
     def _batches_left(self) -> Iterator[list[Any]]:
         for epoch in range(self._epochs_done, self._hp.n_epochs):
@@ -199,6 +202,33 @@ class _Run:
             rewards={f"training_{name}": value for name, value in found.rewards.items()},
         )
 
+    def _ended(self, row: ResultRow) -> ResultRow:
+        """An epoch's last row with its validation; the run's last row has that of the result.
+
+        The result is the mean of the averaged ends or the last end itself, whichever has the smaller validation loss.
+        Without validation it is the mean, in which the first end counts once, the second twice, and so on.
+        """
+        if self._valid:
+            row = self._evaluated(row)
+        if row.step in self._averaged:
+            self._mean.add(1 if self._valid else self._averaged.index(row.step) + 1)
+        if row.step < self._n_steps or len(self._averaged) == 1:
+            return row
+        self._swap()
+        if not self._valid:
+            return row
+        mean = self._evaluated(row)
+        assert row.validation_loss is not None
+        assert mean.validation_loss is not None
+        if mean.validation_loss <= row.validation_loss:
+            return mean
+        self._swap()
+        return row
+
+    def _swap(self) -> None:
+        self._mean.swap()
+        self._weights.publish()
+
     def _evaluated(self, row: ResultRow) -> ResultRow:
         with self._clock.evaluation(self._tokens(self._valid)):
             found = self._objective.evaluate(self._valid)
@@ -216,15 +246,17 @@ class _Run:
 
     def _save(self) -> None:
         masters = {f"master.{name}": master for name, master in self._weights.masters.items()}
-        path = self._checkpoints.save(self._state, masters | self._optimizer.state())
+        path = self._checkpoints.save(self._state, masters | self._optimizer.state() | self._mean.state())
         self._saved_step = self._state.step
         trim_heap()
         self._emit(CheckpointSaved(self._state.step, path))
 
     def _seconds_left(self) -> float:
         tokens = self._hp.n_epochs * self._tokens(self._train) - self._state.elapsed_tokens
-        evaluations = (self._hp.n_epochs - self._epochs_done) * self._tokens(self._valid)
-        return self._clock.seconds_left(tokens, evaluations)
+        evaluations = self._hp.n_epochs - self._epochs_done
+        if evaluations and len(self._averaged) > 1:
+            evaluations += 1  # the mean's own
+        return self._clock.seconds_left(tokens, evaluations * self._tokens(self._valid))
 
     def _result(self, *, finished: bool) -> TrainingResult:
         models = self._checkpoints.epoch_models(self._epochs_done, self._steps_per_epoch)

@@ -1,7 +1,7 @@
-"""The optimizer: AdamW on float32 masters, its learning rate over the run, and a mean of late weights."""
+"""The optimizer: AdamW on float32 masters, and its learning rate over the run."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -35,18 +35,12 @@ class Optimizer:
         masters: the weights that learn, float32, changed in place. Their `.grad` is what a step uses up.
         learning_rate: at its peak.
         n_steps: of the whole run.
-        averaged: steps, from 0 and ascending. The last of them leaves the mean of their weights behind, in which the
-            first counts once, the second twice, and so on: the later, the smaller the learning rate was.
     """
 
-    def __init__(
-        self, masters: Mapping[str, nn.Parameter], learning_rate: float, n_steps: int, averaged: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, masters: Mapping[str, nn.Parameter], learning_rate: float, n_steps: int) -> None:
         self._masters = dict(masters)
         self._learning_rate = learning_rate
         self._n_steps = n_steps
-        self._averaged = list(averaged)
-        self._mean: dict[str, torch.Tensor] = {}
         self._adam = torch.optim.AdamW(
             self._masters.values(), lr=0.0, betas=defaults.BETAS, weight_decay=defaults.WEIGHT_DECAY, fused=True
         )
@@ -62,14 +56,10 @@ class Optimizer:
         self._adam.param_groups[0]["lr"] = self._learning_rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
-        if step in self._averaged:
-            self._average(self._averaged.index(step) + 1)
-            if step == self._averaged[-1]:
-                self._take_mean()
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that another run needs to go on from here, but for the masters: a flat dict of tensors."""
-        state = {f"mean.{name}": value for name, value in self._mean.items()}
+        state: dict[str, torch.Tensor] = {}
         for name, master in self._masters.items():
             state |= {f"{key}.{name}": value for key, value in self._adam.state[master].items()}
         return state
@@ -84,19 +74,3 @@ class Optimizer:
             self._adam.state[master] = {
                 key: state[f"{key}.{name}"].to(master.device, copy=True) for key in ("step", "exp_avg", "exp_avg_sq")
             }
-            if f"mean.{name}" in state:
-                self._mean[name] = state[f"mean.{name}"].to(master.device, copy=True)
-
-    @torch.no_grad()
-    def _average(self, count: int) -> None:
-        """Bring the running mean of the masters up to its `count`-th value, which counts so many times."""
-        for name, master in self._masters.items():
-            if count == 1:
-                self._mean[name] = master.detach().clone()
-            else:
-                self._mean[name].lerp_(master, 2 / (count + 1))  # count / (1 + 2 + … + count)
-
-    @torch.no_grad()
-    def _take_mean(self) -> None:
-        for name, mean in self._mean.items():
-            self._masters[name].copy_(mean)

@@ -1,10 +1,11 @@
-"""Learning rate, AdamW and averaging."""
+"""Learning rate, AdamW and the mean of weights."""
 
 import pytest
 import torch
 from torch import nn
 
 from luthier.training import defaults
+from luthier.training.mean import Mean
 from luthier.training.optim import Optimizer, learning_rate_factor
 
 
@@ -44,23 +45,31 @@ def test_steps_are_adamw_on_clipped_gradients() -> None:
         torch.testing.assert_close(seen[step], theirs.detach())
 
 
-def test_the_last_averaged_step_leaves_a_mean_behind_in_which_later_ones_count_more() -> None:
-    plain = nn.Parameter(torch.tensor([3.0]))
-    path = quadratic(Optimizer({"w": plain}, 0.1, 8), plain, range(8))
-    averaged = nn.Parameter(torch.tensor([3.0]))
-    seen = quadratic(Optimizer({"w": averaged}, 0.1, 8, [3, 5, 7]), averaged, range(8))
-    assert seen[:7] == path[:7]
-    torch.testing.assert_close(averaged.detach(), (path[3] + 2 * path[5] + 3 * path[7]) / 6)
+def test_a_mean_counts_each_weight_as_told_and_goes_on_from_its_state() -> None:
+    master = nn.Parameter(torch.tensor([3.0]))
+    mean = Mean({"w": master})
+    for value, weight in ((3.0, 1.0), (5.0, 0.5), (-2.0, 4.0)):
+        with torch.no_grad():
+            master.fill_(value)
+        restored = Mean({"w": master})
+        restored.load_state(mean.state())
+        restored.add(weight)
+        mean = restored
+    assert master.item() == -2
+    mean.swap()
+    torch.testing.assert_close(master.detach(), torch.tensor([(3 + 0.5 * 5 - 4 * 2) / 5.5]))
+    mean.swap()
+    assert master.item() == -2
 
 
 @pytest.mark.parametrize("cut", [1, 5, 7])
 def test_a_restored_optimizer_goes_on_alike(cut: int) -> None:
     whole = nn.Parameter(torch.tensor([3.0]))
-    quadratic(Optimizer({"w": whole}, 0.1, 8, [4, 7]), whole, range(8))
+    quadratic(Optimizer({"w": whole}, 0.1, 8), whole, range(8))
     part = nn.Parameter(torch.tensor([3.0]))
-    first = Optimizer({"w": part}, 0.1, 8, [4, 7])
+    first = Optimizer({"w": part}, 0.1, 8)
     quadratic(first, part, range(cut))
-    second = Optimizer({"w": part}, 0.1, 8, [4, 7])
+    second = Optimizer({"w": part}, 0.1, 8)
     second.load_state(first.state())
     quadratic(second, part, range(cut, 8))
     assert torch.equal(part, whole)

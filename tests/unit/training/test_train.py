@@ -1,7 +1,7 @@
 """The loop on a tiny base: the gradient, the rows, and runs that are cut short."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,8 +18,10 @@ from luthier.errors import DataError, TrainingError
 from luthier.modeling.loader import load_base
 from luthier.training import defaults
 from luthier.training.loop import train
+from luthier.training.objective import Measured
 from luthier.training.optim import Optimizer
 from luthier.training.progress import CheckpointSaved, EpochDone, StepDone, TrainingResult, columns
+from luthier.training.supervised import Supervised
 
 FULL = replace(PLAIN, method=Method.FULL, lora_rank=0)
 
@@ -169,19 +171,44 @@ def test_a_run_stopped_anywhere_ends_as_an_undisturbed_one(
     assert same(part, whole)
 
 
+def ends_of(result: TrainingResult, averaged: list[int]) -> list[dict[str, torch.Tensor]]:
+    return [load_file(result.epochs[epoch - 1].folder / "adapter_model.safetensors") for epoch in averaged]
+
+
 @pytest.mark.parametrize(("n_epochs", "averaged"), [(1, [1]), (2, [1, 2]), (3, [2, 3]), (4, [2, 3, 4])])
-def test_the_result_is_a_mean_of_the_last_epochs_ends(
+def test_without_validation_the_result_is_a_mean_of_the_last_epochs_ends(
     trainer: Trainer, n_epochs: int, averaged: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
     hp = replace(PLAIN, n_epochs=n_epochs)
     mean = weights_of(trainer(yes_or_no(16), hp=hp, name="mean"))
     monkeypatch.setattr(defaults, "AVERAGED_FROM", hp.n_epochs * 4)  # only the last step comes so late
-    models = trainer(yes_or_no(16), hp=hp, name="last").epochs
-    ends = [load_file(models[epoch - 1].folder / "adapter_model.safetensors") for epoch in averaged]
+    ends = ends_of(trainer(yes_or_no(16), hp=hp, name="last"), averaged)
     counts = range(1, len(ends) + 1)
     for name, weight in mean.items():
         expected = sum(count * end[name] for count, end in zip(counts, ends, strict=True)) / sum(counts)
+        torch.testing.assert_close(weight, expected)
+
+
+@pytest.mark.parametrize(("of_the_mean", "better"), [(0.3, "mean"), (0.5, "last")])
+def test_with_validation_the_result_is_the_better_of_that_mean_and_the_last_end(
+    trainer: Trainer, of_the_mean: float, better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
+    losses = iter([0.9, 0.6, 0.4, of_the_mean])  # of three ends and the mean
+
+    def evaluate(self: Supervised, examples: Sequence[EncodedExample]) -> Measured:
+        return replace(evaluated(self, examples), loss=next(losses))
+
+    evaluated = Supervised.evaluate
+    monkeypatch.setattr(Supervised, "evaluate", evaluate)
+    hp = replace(PLAIN, n_epochs=3)
+    made = trainer(yes_or_no(16), yes_or_no(6, seed=1), hp=hp, name="chosen")
+    assert made.rows[-1].validation_loss == min(0.4, of_the_mean)
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", hp.n_epochs * 4)  # only the last step comes so late
+    second, third = ends_of(trainer(yes_or_no(16), hp=hp, name="last"), [2, 3])
+    for name, weight in weights_of(made).items():
+        expected = third[name] if better == "last" else (second[name] + third[name]) / 2
         torch.testing.assert_close(weight, expected)
 
 

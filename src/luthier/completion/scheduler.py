@@ -23,7 +23,7 @@ from pathlib import Path
 from luthier.completion.sequence import Sequence
 
 _KEPT_FREE = 4  # the background leaves one part in so many of the cache to others
-_BESIDE = 8  # sequences of the background in a step beside others, of which one reads its prompt
+_BESIDE = 8  # sequences of the background in a step while others run, of which one reads its prompt; copying is extra
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Scheduler:
         for _ in range(len(self._turns)):
             base = self._turns[0]
             self._turns.rotate(-1)
-            pieces = self._pieces([sequence for sequence in self._going() if sequence.base == base])
+            pieces = self._pieces(self._going(base))
             if pieces:
                 pieces.sort(key=lambda piece: str(piece.sequence.request.weights.adapter or ""))
                 return Step(base, pieces)
@@ -169,14 +169,20 @@ class Scheduler:
             del family.waiting[sequence]
             sequence.computed = sequence.n_prompt - 1  # the rest of the prompt is in the reader's cache
 
-    def _going(self) -> list[Sequence]:
-        """The running sequences that may go along in the next step, the background's last."""
-        others = [sequence for sequence in self.running if not sequence.request.background]
-        background = [sequence for sequence in self.running if sequence.request.background]
-        if others:
-            reading = [sequence for sequence in background if sequence.computed < sequence.n_prompt]
+    def _going(self, base: Path) -> list[Sequence]:
+        """The base's running sequences that may go along in its next step, the background's last.
+
+        There is one at least if any of the base runs. All that have yet to copy their prompt are among them, before
+        the sibling that they copy it from can be finished.
+        """
+        here = [sequence for sequence in self.running if sequence.base == base]
+        others = [sequence for sequence in here if not sequence.request.background]
+        background = [sequence for sequence in here if sequence.request.background]
+        if any(not sequence.request.background for sequence in self.running):
+            copying = [sequence for sequence in background if sequence.source is not None]
+            reading = [one for one in background if one.source is None and one.computed < one.n_prompt]
             generating = [sequence for sequence in background if sequence.computed >= sequence.n_prompt]
-            background = [*reading[:1], *generating[: _BESIDE - 1]]
+            background = [*copying, *reading[:1], *generating[: _BESIDE - 1]]
         return others + background
 
     def _pieces(self, sequences: list[Sequence]) -> list[Piece]:

@@ -1,8 +1,11 @@
 """The scheduler's policy, without a model."""
 
+from collections import deque
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from luthier.completion.scheduler import Scheduler, Step
 from luthier.completion.sequence import Request, Sequence, Weights, sequences
@@ -186,8 +189,8 @@ def test_dropping_a_huge_request_takes_time_in_proportion_to_it():
     assert comparisons < 2 * len(huge)
 
 
-def background(*lengths: int, max_tokens: int = 5) -> list[Sequence]:
-    made = make(*lengths, max_tokens=max_tokens)
+def background(*lengths: int, weights: Weights = ADA, n: int = 1, max_tokens: int = 5) -> list[Sequence]:
+    made = make(*lengths, weights=weights, n=n, max_tokens=max_tokens)
     for sequence in made:
         sequence.request.background = True
     return made
@@ -232,3 +235,62 @@ def test_a_large_one_of_the_background_has_the_cache_when_nothing_runs():
     made = scheduler(large, cache=26)
     advance(made)
     assert list(made.running) == [large]
+
+
+def run_out(made: Scheduler, *arriving: list[Sequence]) -> None:
+    """Step until all have their tokens, some fewer than they may have; one more request arrives before each step.
+
+    Every step gets on with something, and copies only what is still kept.
+    """
+    arrivals, unfinished, kept = deque(arriving), set[Sequence](), set[Sequence]()
+    while arrivals or unfinished:
+        if arrivals:
+            new = arrivals.popleft()
+            unfinished.update(new)
+            for sequence in new:
+                made.add(sequence)
+        step = made.next_step()
+        assert step is not None or not unfinished
+        pieces = step.pieces if step else []
+        for piece in pieces:
+            assert not piece.start or (piece.source or piece.sequence) in kept
+        kept.update(piece.sequence for piece in pieces)
+        for sequence in [piece.sequence for piece in pieces if piece.is_last]:
+            sequence.tokens.append(1)
+            missing = (sequence.prompt + sequence.choice) % sequence.params.max_tokens
+            if sequence.n_generated + missing == sequence.params.max_tokens:
+                unfinished.remove(sequence)
+                kept.remove(sequence)
+                if heir := made.finish(sequence):
+                    kept.add(heir)
+    assert made.next_step() is None
+
+
+@pytest.mark.parametrize("late", [{"n": 3, "max_tokens": 1}, {"n": 2, "max_tokens": 3}])
+def test_siblings_of_the_background_copy_the_prompt_before_it_is_gone(late: dict[str, int]):
+    run_out(scheduler(), make(2, max_tokens=30), background(3, 3, 3, **late))
+
+
+def test_the_background_of_every_base_gets_on_beside_others():
+    late = [background(3, weights=Weights(Path("curie"))) for _ in range(3)]
+    run_out(scheduler(), make(2, max_tokens=8), *late, background(3, weights=BABBAGE))
+
+
+@given(
+    cache=st.integers(30, 200),
+    requests=st.lists(
+        st.tuples(
+            st.sampled_from([make, background]),
+            st.lists(st.integers(1, 25), max_size=4),
+            st.sampled_from([ADA, BABBAGE, Weights(Path("curie"))]),
+            st.integers(1, 4),
+            st.integers(1, 6),
+        )
+    ),
+)
+def test_any_mix_of_requests_gets_all_its_tokens(cache: int, requests: list[tuple]):
+    arriving = [
+        request(*lengths, weights=weights, n=n, max_tokens=max_tokens)
+        for request, lengths, weights, n, max_tokens in requests
+    ]
+    run_out(scheduler(cache=cache), *arriving)

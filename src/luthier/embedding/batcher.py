@@ -273,15 +273,14 @@ class EmbeddingEngine:
             encoder = batch[0][0].encoder
             assert encoder is not None  # its pieces come from it
             try:
-                vectors = encoder.embed([part.piece for _, part in batch])
+                self._scatter(batch, encoder.embed([part.piece for _, part in batch]))
             except Exception as error:  # the boundary of one pass: the thread and the other requests go on
                 explained = _explain(error, "compute these embeddings")
                 for request in {request: None for request, _ in batch}:
                     self._finish(request, explained)
-            else:
-                self._scatter(batch, vectors)
-            with self._condition:
-                self._computing -= 1
+            finally:
+                with self._condition:
+                    self._computing -= 1
 
     def _next_batch(self) -> list[tuple[_Request, _Part]]:
         """The next batch, waited for, and the cores to compute it with taken; empty when the engine is to stop."""

@@ -102,6 +102,9 @@ class SentenceEncoder:
         """One vector for each piece, (P, D) in float32; of length 1 if the encoder normalises.
 
         All pieces go through the weights in one pass: their number of tokens bounds its memory.
+
+        Raises:
+            WeightsError: the folder's files do not belong together.
         """
         order = sorted(range(len(pieces)), key=lambda at: len(pieces[at]))
         row = [pieces[at] for at in order]
@@ -110,6 +113,11 @@ class SentenceEncoder:
             pooled = dense(pooled)
         if self.card.normalizes:
             pooled = normalize(pooled)
+        if pooled.shape[1] != self.card.dimensions:
+            raise WeightsError(
+                f"These weights make embeddings of {pooled.shape[1]} numbers, and their folder says "
+                f"{self.card.dimensions}: its files do not belong together. Fetch the encoder again."
+            )
         vectors = np.empty(pooled.shape, dtype=np.float32)
         vectors[order] = pooled.cpu().numpy()
         return vectors

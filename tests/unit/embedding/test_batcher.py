@@ -158,6 +158,17 @@ def test_failures_reach_their_caller_alone(engine: EmbeddingEngine) -> None:
     assert ask(engine, "a").result(10)[0, 0] == 1
 
 
+def test_an_encoder_of_another_width_than_its_folder_says_stops_nobody_else(
+    engine: EmbeddingEngine, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(fake, "embed", lambda pieces: np.zeros((len(pieces), 7), dtype=np.float32))
+        for _ in range(4):  # more than there are threads
+            with pytest.raises(LuthierError, match="could not compute these embeddings"):
+                ask(engine, "a").result(10)
+    assert ask(engine, "a").result(10)[0, 0] == 1
+
+
 def test_a_stopped_engine_says_so(engine: EmbeddingEngine, fake: Fake) -> None:
     fake.gate.clear()
     unfinished = ask(engine, *["a" * 10] * 100)

@@ -237,6 +237,8 @@ class EmbeddingEngine:
         return None
 
     def _pin(self, folder: Path, done: "Future[None]") -> None:
+        if not done.set_running_or_notify_cancel():  # whoever asked has gone
+            return
         if not self._running:
             done.set_exception(_stopping())
             return

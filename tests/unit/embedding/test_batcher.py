@@ -263,6 +263,30 @@ def test_cores_are_taken_by_one_thread_alone() -> None:
     assert torch.get_num_threads() == ours
 
 
+def test_a_pin_that_nobody_waits_for_any_more_holds_nobody_up(card: EncoderCard, tmp_path: Path) -> None:
+    gate = threading.Event()
+    loaded: list[Path] = []
+
+    def load(path: Path) -> SentenceEncoder:
+        loaded.append(path)
+        assert gate.wait(10)
+        return Fake(card)  # type: ignore[return-value]
+
+    engine = EmbeddingEngine(Settings(home=tmp_path), load)
+    engine.start()
+    try:
+        first = engine.submit(Path("a"), ["x"])
+        while not loaded:
+            time.sleep(0.01)
+        assert engine.pin(Path("b")).cancel()
+        gate.set()
+        first.result(10)
+        engine.submit(Path("c"), ["x"]).result(10)
+        assert loaded == [Path("a"), Path("c")]
+    finally:
+        engine.stop()
+
+
 def test_a_real_encoder_gives_each_text_what_it_gives_alone(tmp_path: Path) -> None:
     folder = make_tiny_encoder(tmp_path / "tiny")
     engine = EmbeddingEngine(Settings(home=tmp_path, embedding_batch_tokens=40))

@@ -18,6 +18,7 @@ from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, v
 from luthier.datasets.formats import Source, read_source
 from luthier.datasets.jsonl import FIELDS
 from luthier.datasets.prepare import Advice, Dialogue, Mended, Written, advise, mend, write_prepared
+from luthier.domain.hyperparameters import Method
 from luthier.errors import DataError, LuthierError, NotFoundError
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.tokenizer import HFTokenizer
@@ -272,7 +273,7 @@ def _measured_rate(model: str, settings: Settings) -> float | None:
         weights = Registry.load(settings).resolve(model).entry.key
     except NotFoundError:
         return None
-    return estimate.read_rate(settings.home / estimate.RATES_FILE, weights)
+    return estimate.read_rate(settings.home / estimate.RATES_FILE, weights, Method.LORA)
 
 
 def _tell(request: Request, advice: Advice, estimated: Estimate, *, changed: bool) -> None:

@@ -5,24 +5,30 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from luthier.domain.hyperparameters import Method
 from luthier.errors import ConfigError
 
-RATES_FILE = "rates.json"  # inside the home folder: tokens a second by weights, as the last runs measured them
+RATES_FILE = "rates.json"  # inside the home folder: tokens a second by weights and method, as runs measured them
 PRICES_FILE = "prices.toml"  # inside the home folder, if the user wants costs shown
 
 
-def read_rate(path: Path, weights: str) -> float | None:
-    """Tokens a second at which the last fine-tune of these weights trained; None when none was measured."""
-    rate = _read_rates(path).get(weights)
+def read_rate(path: Path, weights: str, method: Method) -> float | None:
+    """Tokens a second of the last fine-tune of these weights by this method; None when none was measured."""
+    rate = _read_rates(path).get(_key(weights, method))
     return float(rate) if rate else None
 
 
-def record_rate(path: Path, weights: str, tokens_per_second: float) -> None:
-    """Remember the measured rate of a fine-tune of these weights, named by their key in the catalogue."""
+def record_rate(path: Path, weights: str, method: Method, tokens_per_second: float) -> None:
+    """Remember the measured rate of a fine-tune by this method of weights, named by their key in the catalogue."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(_read_rates(path) | {weights: round(tokens_per_second, 1)}, indent=2), encoding="utf-8")
+    rates = _read_rates(path) | {_key(weights, method): round(tokens_per_second, 1)}
+    fresh.write_text(json.dumps(rates, indent=2), encoding="utf-8")
     fresh.replace(path)
+
+
+def _key(weights: str, method: Method) -> str:
+    return f"{weights} {method}"
 
 
 def _read_rates(path: Path) -> dict[str, float]:

@@ -133,7 +133,7 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
         finish(job, result, local.key, parent.weights, settings, jobs, models)
         rate = story.tokens_per_second()
         if rate is not None and resolved.objective is Objective.SUPERVISED:  # which estimates are for
-            estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, rate)
+            estimate.record_rate(settings.home / estimate.RATES_FILE, local.key, resolved.method, rate)
     elif watch.asked:
         watch.settle()
 

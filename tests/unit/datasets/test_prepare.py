@@ -18,6 +18,7 @@ from luthier.datasets.jsonl import write_lines
 from luthier.datasets.prepare import Mended, advise, mend, positive_class, write_prepared
 from luthier.datasets.split import split_table
 from luthier.datasets.validate import check_training_file
+from luthier.domain.hyperparameters import Method
 from luthier.errors import ConfigError
 from luthier.testing import ByteTokenizer
 
@@ -196,15 +197,18 @@ def test_positive_class_is_the_commonest_then_the_first() -> None:
     assert positive_class(pd.Series([" b", " a", " a"])) == " a"
 
 
-def test_rates_are_remembered_by_model(tmp_path: Path) -> None:
+def test_rates_are_remembered_by_model_and_method(tmp_path: Path) -> None:
     path = tmp_path / "home" / estimate.RATES_FILE
-    assert estimate.read_rate(path, "ada") is None
-    estimate.record_rate(path, "ada", 640.04)
-    estimate.record_rate(path, "babbage", 100)
-    assert (estimate.read_rate(path, "ada"), estimate.read_rate(path, "babbage")) == (640.0, 100.0)
+    assert estimate.read_rate(path, "ada", Method.LORA) is None
+    estimate.record_rate(path, "ada", Method.LORA, 640.04)
+    estimate.record_rate(path, "babbage", Method.LORA, 100)
+    estimate.record_rate(path, "ada", Method.FULL, 90)
+    kinds = [("ada", Method.LORA), ("babbage", Method.LORA), ("ada", Method.FULL)]
+    assert [estimate.read_rate(path, *kind) for kind in kinds] == [640.0, 100.0, 90.0]
+    assert estimate.read_rate(path, "babbage", Method.FULL) is None
     path.write_text("{")
     with pytest.raises(ConfigError, match="is not JSON"):
-        estimate.read_rate(path, "ada")
+        estimate.read_rate(path, "ada", Method.LORA)
 
 
 def test_prices(tmp_path: Path) -> None:

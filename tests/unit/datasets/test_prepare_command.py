@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from luthier.cli.prepare import prepare, prepare_data
 from luthier.datasets import estimate
+from luthier.domain.hyperparameters import Method
 from luthier.errors import DataError, NotFoundError
 
 PETS = "Prompt,Completion,id\n" + "".join(
@@ -145,7 +146,7 @@ def test_leaks_into_a_validation_set() -> None:
 
 @pytest.mark.usefixtures("pets")
 def test_time_and_cost(tmp_path: Path) -> None:
-    estimate.record_rate(tmp_path / "home" / estimate.RATES_FILE, "smollm2-135m-instruct", 2.0)
+    estimate.record_rate(tmp_path / "home" / estimate.RATES_FILE, "smollm2-135m-instruct", Method.LORA, 2.0)
     Path("prices.toml").write_text("[per_1k_tokens]\nada = 1\n")
     report = json.loads(call("pets.csv", "--json", "--prices", "prices.toml", "--n-epochs", "2").stdout)
     n_tokens = report["advice"]["n_tokens"] * 2

@@ -149,7 +149,7 @@ def test_a_whole_run(settings, db, jobs, models, claim, run):
         done.fine_tuned_model,
     ]
     assert all((settings.tuned_dir / model.folder / PEFT_WEIGHTS).is_file() for model in models.list())
-    assert estimate.read_rate(settings.home / estimate.RATES_FILE, done.base) > 0
+    assert estimate.read_rate(settings.home / estimate.RATES_FILE, done.base, done.resolved.method) > 0
 
 
 def test_a_table_without_validation_has_no_columns_for_it(settings, jobs, claim, run):

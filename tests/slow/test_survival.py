@@ -183,4 +183,4 @@ def test_a_trainer_killed_while_it_keeps_its_model_is_made_good(house, undisturb
     assert (house.extra / "died").exists()
     assert any(f"(signal {signal.SIGKILL.value})" in message for message in house.messages(job))
     assert_same_result(house, job, undisturbed)
-    assert not list(house.settings.tuned_dir.glob("*.partial"))
+    assert not list(house.settings.tuned_dir.glob(".*"))

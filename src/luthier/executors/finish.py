@@ -16,6 +16,7 @@ from luthier.domain.hyperparameters import Method
 from luthier.domain.job import Job, Status
 from luthier.domain.model import TunedModel
 from luthier.domain.names import checkpoint_name, model_name, result_file_id, root_of
+from luthier.durable import whole_folder
 from luthier.errors import TrainingError
 from luthier.reports import result_csv
 from luthier.storage.blobs import Blobs
@@ -80,7 +81,7 @@ def clean(job: Job, settings: Settings) -> None:
             elif path.name != LOG_NAME:
                 path.unlink(missing_ok=True)
     if job.status is not Status.SUCCEEDED:
-        for pattern in (job.id, f"{job.id}.partial", f"{job.id}-step-*"):
+        for pattern in (job.id, f"{job.id}-step-*", f".{job.id}.unfinished", f".{job.id}-step-*"):
             for folder in settings.tuned_dir.glob(pattern):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -137,12 +138,10 @@ def _free_name(job: Job, now: int, models: TunedModelStore) -> str:
 
 
 def _keep(source: Path, target: Path) -> str:
-    """Copy a folder so that `target` is there whole or not at all; returns its name."""
+    """Copy a folder so that `target` is on the disk whole or not at all; returns its name."""
     if not target.is_dir():  # else a worker before us came this far
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial)
-        partial.replace(target)
+        with whole_folder(target) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True)
     return target.name
 
 

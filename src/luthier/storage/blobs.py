@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from luthier.config import Settings
+from luthier.durable import sync
 from luthier.errors import NotFoundError, PayloadTooLargeError
 
 
@@ -41,6 +42,7 @@ class Blobs:
                 out.flush()
                 os.fsync(out.fileno())
             partial.replace(self._folder / blob_id)
+            sync(self._folder)
         finally:
             partial.unlink(missing_ok=True)
         return size

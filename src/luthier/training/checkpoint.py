@@ -8,10 +8,8 @@ A folder is written under another name, brought to the disk and then renamed: wh
 """
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from luthier.durable import whole_folder
 from luthier.errors import TrainingError
 from luthier.training.progress import EpochModel, ResultRow
 
@@ -108,30 +107,3 @@ class Checkpoints:
     def _found(self) -> list[Path]:
         """Checkpoints, newest first."""
         return sorted(self._checkpoints.glob("step-*"), reverse=True)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which bears the name `path` only once everything in it is on the disk."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    yield unfinished
-    for file in unfinished.iterdir():
-        _sync(file)
-    _sync(unfinished)
-    if path.exists():
-        shutil.rmtree(path)
-    unfinished.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the system bring a file, or a folder's list of names, to the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders; its file system writes names in order by itself
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

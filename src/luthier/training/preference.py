@@ -22,9 +22,9 @@ from torch.nn.functional import softplus
 
 from luthier.datasets.encode import EncodedPair
 from luthier.domain.hyperparameters import ResolvedHyperparameters
+from luthier.durable import whole_folder
 from luthier.training import defaults
 from luthier.training.batches import PackedBatch, micro_batches, pack
-from luthier.training.checkpoint import whole_folder
 from luthier.training.evaluate import answers_by_example
 from luthier.training.forward import head_weight
 from luthier.training.loss import TokenLosses, token_losses, weighted_cross_entropy

@@ -225,7 +225,7 @@ def test_what_jobs_left_is_cleared_away(settings, jobs, start):
     run_dir = settings.runs_dir / "ft-1"
     (run_dir / "checkpoints" / "step-1").mkdir(parents=True)
     (run_dir / "worker.lock").touch()
-    (settings.tuned_dir / "ft-1.partial").mkdir(parents=True)
+    (settings.tuned_dir / ".ft-1.unfinished").mkdir(parents=True)
     (settings.tuned_dir / "ft-10").mkdir()
     start("sys.exit('gone')")
     ended(jobs)

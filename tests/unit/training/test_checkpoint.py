@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from luthier.durable import whole_folder
 from luthier.errors import TrainingError
-from luthier.training.checkpoint import Checkpoints, RunState, whole_folder
+from luthier.training.checkpoint import Checkpoints, RunState
 from luthier.training.progress import ResultRow
 
 

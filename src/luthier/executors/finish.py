@@ -15,7 +15,7 @@ from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Method
 from luthier.domain.job import Job, Status
 from luthier.domain.model import TunedModel
-from luthier.domain.names import checkpoint_name, model_name, result_file_id, root_of
+from luthier.domain.names import JOB_PREFIX, checkpoint_name, model_name, result_file_id, root_of
 from luthier.durable import whole_folder
 from luthier.errors import TrainingError
 from luthier.reports import result_csv
@@ -91,16 +91,25 @@ def forget(job_id: str, settings: Settings) -> None:
     shutil.rmtree(settings.runs_dir / job_id, ignore_errors=True)
 
 
-def sweep(known: Collection[str], settings: Settings) -> None:
-    """Remove what runs left whose jobs are gone.
+def sweep(jobs: Collection[Job], models: Collection[str], settings: Settings) -> None:
+    """Remove what runs, deleted models and uploads left that a kill or a power cut ended.
 
     Args:
-        known: ids of all jobs.
+        jobs: all jobs.
+        models: folders of all tuned models, read after the jobs: one that is finished meanwhile counts as unfinished.
     """
+    known = {job.id for job in jobs}
     if settings.runs_dir.is_dir():
         for folder in settings.runs_dir.iterdir():
             if folder.is_dir() and folder.name not in known:
                 forget(folder.name, settings)
+    unfinished = {job.id for job in jobs if not job.status.is_final}
+    for prefix in JOB_PREFIX.values():
+        for folder in [*settings.tuned_dir.glob(f"{prefix}*"), *settings.tuned_dir.glob(f".{prefix}*.unfinished")]:
+            job_id = folder.name.removeprefix(".").removesuffix(".unfinished").partition("-step-")[0]
+            if job_id not in unfinished and folder.name not in models:
+                shutil.rmtree(folder, ignore_errors=True)
+    Blobs(settings).sweep()
 
 
 def _save_results(job: Job, result: TrainingResult, settings: Settings) -> File:

@@ -118,7 +118,7 @@ class LocalExecutor:
         for job in jobs:
             if job.status.is_final:
                 clean(job, self._settings)
-        sweep({job.id for job in jobs}, self._settings)
+        sweep(jobs, self._jobs.model_folders(), self._settings)
 
     def _train(self, job: Job) -> None:
         """Have one job trained, and see to it that it comes to an end or back into the queue."""

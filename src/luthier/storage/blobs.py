@@ -1,6 +1,8 @@
 """The bytes of files, one file of the disk for each."""
 
+import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -8,6 +10,8 @@ from typing import BinaryIO
 from luthier.config import Settings
 from luthier.durable import sync
 from luthier.errors import NotFoundError, PayloadTooLargeError
+
+_ABANDONED_SECONDS = 24 * 3600  # without a byte
 
 
 class Blobs:
@@ -46,6 +50,14 @@ class Blobs:
         finally:
             partial.unlink(missing_ok=True)
         return size
+
+    def sweep(self) -> None:
+        """Remove what uploads left that never ended. Young ones may still be coming, to another server of this home."""
+        oldest = time.time() - _ABANDONED_SECONDS
+        for partial in self._folder.glob("*.partial"):
+            with contextlib.suppress(FileNotFoundError):  # it has just come to its end
+                if partial.stat().st_mtime < oldest:
+                    partial.unlink()
 
     def path(self, blob_id: str) -> Path:
         """Where the bytes lie.

@@ -18,7 +18,7 @@ from luthier.storage.db import Database
 from luthier.storage.files import FILES
 from luthier.storage.models import MODELS
 from luthier.storage.rows import Rows
-from luthier.storage.schema import events, files, jobs
+from luthier.storage.schema import events, files, jobs, tuned_models
 
 JOBS = Rows(jobs, Job, "fine-tune job", "fine_tune_id")
 EVENTS = Rows(events, Event, "event", "after")
@@ -59,6 +59,11 @@ class JobStore:
         """
         with self._db.read() as connection:
             return JOBS.get(connection, job_id)
+
+    def model_folders(self) -> set[str]:
+        """Folders inside `tuned_dir` that a tuned model's record names."""
+        with self._db.read() as connection:
+            return set(connection.execute(select(tuned_models.c.folder)).scalars())
 
     def list(
         self,

@@ -7,13 +7,15 @@ import time
 import pytest
 
 from luthier.config import load_settings
-from luthier.domain.hyperparameters import Hyperparameters
+from luthier.domain.hyperparameters import Hyperparameters, Method
 from luthier.domain.job import Dialect, Job, Status
+from luthier.domain.model import TunedModel
 from luthier.errors import ConfigError
 from luthier.executors.deaths import reason
 from luthier.executors.local import LocalExecutor, worker_environment
 from luthier.storage.db import Database
 from luthier.storage.jobs import JobStore
+from luthier.storage.models import TunedModelStore
 
 _TRAINER = """
 import os, signal, sys
@@ -227,6 +229,8 @@ def test_what_jobs_left_is_cleared_away(settings, jobs, start):
     (run_dir / "worker.lock").touch()
     (settings.tuned_dir / ".ft-1.unfinished").mkdir(parents=True)
     (settings.tuned_dir / "ft-10").mkdir()
+    model = TunedModel("ada:ft-10", "tiny", "ada", Method.LORA, "ft-10", "ft-10", 1)
+    TunedModelStore(Database.open(settings)).add(model)
     start("sys.exit('gone')")
     ended(jobs)
     until(lambda: [path.name for path in run_dir.iterdir()] == ["worker.log"])
@@ -240,6 +244,28 @@ def test_what_deleted_jobs_left_is_swept_at_the_start(settings, jobs, start):
     start("sys.exit('gone')")
     ended(jobs)
     until(lambda: [path.name for path in settings.runs_dir.iterdir()] == ["ft-1"])
+
+
+def test_what_a_kill_left_of_models_and_uploads_is_swept_at_the_start(settings, jobs, start):
+    for job_id in ("ft-over", "ftjob-1"):
+        add(jobs, job_id)
+        jobs.claim_next()
+    jobs.transition("ft-over", status=Status.FAILED, error="why")
+    jobs.request_pause("ftjob-1")
+    jobs.settle("ftjob-1")
+    model = TunedModel("ada:ft-kept", "tiny", "ada", Method.LORA, "ft-kept-step-3", "ft-kept", 1)
+    TunedModelStore(Database.open(settings)).add(model)
+    stay = {"ft-kept-step-3", "ftjob-1", "ftjob-1-step-3", ".ftjob-1.unfinished", "notes"}
+    for name in stay | {"ft-kept", "ft-over", "ftjob-gone", ".ft-gone-step-3.unfinished"}:
+        (settings.tuned_dir / name).mkdir(parents=True)
+    settings.blobs_dir.mkdir()
+    for name in ("file-old", "file-old.partial", "file-young.partial"):
+        (settings.blobs_dir / name).touch()
+    for name in ("file-old", "file-old.partial"):
+        os.utime(settings.blobs_dir / name, (1, 1))
+    start(_SUCCEED)
+    until(lambda: {path.name for path in settings.blobs_dir.iterdir()} == {"file-old", "file-young.partial"})
+    assert {path.name for path in settings.tuned_dir.iterdir()} == stay
 
 
 def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):

@@ -194,8 +194,8 @@ def _check_classes(hp: Hyperparameters, train: Counter[str], valid: Counter[str]
 
 
 def _warn_of_labels(labels: Collection[str]) -> tuple[str, ...]:
-    """Labels of which one begins another. A whole label is scored, and a longer one is never likelier than its own
-    beginning, so such a pair is not judged fairly."""
+    """Labels of which one begins another. A whole label is scored by its tokens, and a longer one is never likelier
+    than its own beginning, so such a pair is not judged fairly. Only the characters are compared here."""
     ordered = sorted(labels)
     pairs = [(short, long) for short, long in itertools.pairwise(ordered) if long.startswith(short)]
     if not pairs:
@@ -205,7 +205,7 @@ def _warn_of_labels(labels: Collection[str]) -> tuple[str, ...]:
         for short, long in pairs[:_MAX_SHOWN]
     )
     return (
-        f"Labels begin other labels: {shown}{'; …' if len(pairs) > _MAX_SHOWN else ''}. The classification metrics "
-        "favour the shorter ones, which cannot be told to be over. End all completions alike (`luthier prepare` offers "
-        "to), and create the job again.",
+        f"Labels begin other labels: {shown}{'; …' if len(pairs) > _MAX_SHOWN else ''}. If their tokens do so too, the "
+        "classification metrics may favour the shorter ones, which cannot be told to be over. End all completions "
+        "alike (`luthier prepare` offers to), and create the job again.",
     )

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import typer
 
 from luthier.catalogue.registry import Registry
@@ -133,10 +132,15 @@ def run(request: Request) -> None:
 class _Inputs:
     settings: Settings
     source: Source
-    validation: pd.DataFrame | None
+    validation: Source | None
     tokenizer: Tokenizer | None
     limit: LengthLimit
     template: ChatRenderer | None = None
+
+    @property
+    def rewrites_validation(self) -> bool:
+        """Whether an upload would not take the validation file as it is."""
+        return self.validation is not None and any(note.remedy for note in self.validation.notes)
 
 
 def _read(request: Request) -> _Inputs:
@@ -170,16 +174,17 @@ def _context_length(base: LocalBase) -> int:
     return context_length(base.path)
 
 
-def _read_validation(path: Path, kind: Format) -> pd.DataFrame:
-    frame = read_source(path).frame.rename(columns=lambda name: str(name).strip().lower())
+def _read_validation(path: Path, kind: Format) -> Source:
+    source = read_source(path)
+    frame = source.frame.rename(columns=lambda name: str(name).strip().lower())
     if kind is not Format.COMPLETION:
         if (found := format_of(frame.columns)) is not kind:
             raise DataError(f"A row of {path.name} is {found or 'no example'}; each must be {kind}, as in your file.")
-        return frame
+        return replace(source, frame=frame)
     for name in FIELDS:
         if name not in frame.columns:
             raise DataError(f"{path.name} has no column `{name}`; the validation set needs `prompt` and `completion`.")
-    return frame[list(FIELDS)]
+    return replace(source, frame=frame[list(FIELDS)])
 
 
 def _converse(request: Request) -> None:
@@ -193,11 +198,15 @@ def _converse(request: Request) -> None:
         typer.echo("\nNothing was changed.")
     split = _can_split(request, mended) and terminal.ask("- [Recommended] Split into a training and a validation set?")
     written: list[Written] = []
-    if mended.applied or split:
+    if inputs.rewrites_validation:
+        typer.echo(
+            f"- [Necessary] Write {visible(str(request.validation), limit=200)} as JSONL in UTF-8, otherwise as it is"
+        )
+    if mended.applied or split or inputs.rewrites_validation:
         if not terminal.ask("\nThe result is written to a new file. Go on?"):
             typer.echo("Nothing was written.")
             return
-        written = write_prepared(request.file, mended.frame, split=split)
+        written = _write(request, inputs, mended, split=split)
         names = (f"{visible(str(file.path), limit=200)} ({count(file.n_examples, 'example')})" for file in written)
         typer.echo(f"\nWritten: {', '.join(names)}")
     advice = _advice(request, inputs, mended, written)
@@ -219,7 +228,7 @@ def _report(request: Request) -> dict[str, Any]:
     if mended.error:
         return {**report, "error": {"message": mended.error.message, "type": DataError.type, "code": mended.error.code}}
     split = _can_split(request, mended)
-    written = write_prepared(request.file, mended.frame, split=split) if mended.applied or split else []
+    written = _write(request, inputs, mended, split=split)
     advice = _advice(request, inputs, mended, written)
     files = [{"path": str(file.path), "n_examples": file.n_examples, "role": file.role} for file in written]
     return {
@@ -228,6 +237,16 @@ def _report(request: Request) -> dict[str, Any]:
         "advice": asdict(advice),
         "estimate": asdict(_estimate(request, inputs.settings, advice)),
     }
+
+
+def _write(request: Request, inputs: _Inputs, mended: Mended, *, split: bool) -> list[Written]:
+    written = write_prepared(request.file, mended.frame, split=split) if mended.applied or split else []
+    if inputs.rewrites_validation:
+        assert request.validation is not None  # it was read
+        assert inputs.validation is not None
+        (valid,) = write_prepared(request.validation, inputs.validation.frame, split=False)
+        written.append(replace(valid, role="valid"))
+    return written
 
 
 def _can_split(request: Request, mended: Mended) -> bool:
@@ -240,7 +259,7 @@ def _mend(inputs: _Inputs, dialogue: Dialogue) -> Mended:
         inputs.tokenizer,
         dialogue,
         limit=inputs.limit,
-        validation=inputs.validation,
+        validation=inputs.validation.frame if inputs.validation else None,
         template=inputs.template,
     )
 
@@ -250,10 +269,10 @@ def _advice(request: Request, inputs: _Inputs, mended: Mended, written: Sequence
     return advise(
         mended.frame,
         train_path=paths.get("train", request.file),
-        valid_path=request.validation or paths.get("valid"),
+        valid_path=paths.get("valid", request.validation),
         model=request.model,
         counter=mended.counter,
-        n_train=next((file.n_examples for file in written), None),
+        n_train=next((file.n_examples for file in written if file.role == "train"), None),
         template=inputs.template,
     )
 

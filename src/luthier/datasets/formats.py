@@ -84,7 +84,8 @@ def _read_text(path: Path, notes: list[Finding]) -> str:
     """The file's text with line ends made `\\n`."""
     raw = path.read_bytes()
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        notes.append(_note("encoding", "The file is UTF-16; what is written will be UTF-8."))
+        remedy = Remedy("write_jsonl", "Write the file as UTF-8", Force.NECESSARY)
+        notes.append(_note("encoding", "The file is UTF-16, which no upload takes.", remedy=remedy))
         encoding = "utf-16"
     else:
         encoding = "utf-8-sig"

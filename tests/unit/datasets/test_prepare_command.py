@@ -135,13 +135,31 @@ def test_leaks_into_a_validation_set() -> None:
     Path("valid.csv").write_text("prompt,completion\nbarks number 3,dog\npurrs at night,cat\n")
     result = call("pets.csv", "-q", "-v", "valid.csv")
     assert "Remove 1 row that leaks into validation" in result.output
-    assert "-v valid.csv" in result.output
+    assert "-v valid_prepared.jsonl" in result.output
+    assert [line["completion"] for line in lines(Path("valid_prepared.jsonl"))] == ["dog", "cat"]
     assert "Prepare both files alike" in result.output
     assert len(lines(Path("pets_prepared.jsonl"))) == 23
     Path("valid.csv").write_text("question,completion\na,b\n")
     error = call("pets.csv", "-q", "-v", "valid.csv").exception
     assert isinstance(error, DataError)
     assert "valid.csv has no column `prompt`" in error.message
+
+
+@pytest.mark.usefixtures("pets")
+def test_what_no_upload_takes_is_written_anew() -> None:
+    """A file that PowerShell's `>` made, and a validation set that is no JSONL."""
+    call("pets.csv", "-q")
+    good = Path("pets_prepared_train.jsonl").read_text(encoding="utf-8")
+    Path("good.jsonl").write_text(good, encoding="utf-16")
+    Path("valid.csv").write_text("prompt,completion\nmeows ->, cat\n", encoding="utf-8")
+    output = call("good.jsonl", "-q").output
+    assert "Write the file as UTF-8" in output
+    parts = [Path(f"good_prepared_{part}.jsonl").read_text(encoding="utf-8") for part in ("train", "valid")]
+    assert sorted("".join(parts).splitlines()) == sorted(good.splitlines())
+    Path("good.jsonl").write_text(good, encoding="utf-8")
+    report = json.loads(call("good.jsonl", "--json", "-v", "valid.csv").stdout)
+    assert [(file["path"], file["role"]) for file in report["files"]] == [("valid_prepared.jsonl", "valid")]
+    assert "-t good.jsonl -v valid_prepared.jsonl" in report["advice"]["command"]
 
 
 @pytest.mark.usefixtures("pets")

@@ -21,7 +21,8 @@ from luthier.errors import DataError
 METADATA = b"luthier"  # of a schema: JSON, what made the embeddings
 _BLOCK_BYTES = 8 << 20  # of a CSV that are in memory at once; no row may be longer
 _BLOCK_ROWS = 4096  # of the other kinds
-_WHOLE = r"^-?(0|[1-9][0-9]{0,17})$"
+_WHOLE = r"^-?(0|[1-9][0-9]*)$"
+_WIDE = r"^[+-]?[1-9][0-9]{18,}$"  # what int64 may not hold
 _NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # 007 is a name
 
 
@@ -136,7 +137,7 @@ class _Kinds:
             return
         self._empty = False
         self._whole = self._whole and _all_match(column, _WHOLE)
-        self._number = self._number and (self._whole or _all_match(column, _NUMBER))
+        self._number = self._number and (self._whole or _all_match(column, _NUMBER)) and not _too_wide(column)
 
     @property
     def kind(self) -> pa.DataType:
@@ -147,6 +148,15 @@ class _Kinds:
 
 def _all_match(column: pa.Array, pattern: str) -> bool:
     return bool(pc.all(pc.match_substring_regex(column, pattern), skip_nulls=True).as_py())
+
+
+def _too_wide(column: pa.Array) -> bool:
+    """Whether there is a whole number that int64 does not hold; a float would round it."""
+    try:
+        column.filter(pc.match_substring_regex(column, _WIDE)).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def _cast(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
@@ -22,6 +23,7 @@ METADATA = b"luthier"  # of a schema: JSON, what made the embeddings
 _BLOCK_BYTES = 8 << 20  # of a CSV that are in memory at once; no row may be longer
 _BLOCK_ROWS = 4096  # of the other kinds
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
+_INT64 = range(-(2**63), 2**63)
 _WIDE = r"^[+-]?[1-9][0-9]{18,}$"  # what int64 may not hold
 _NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # 007 is a name
 
@@ -206,20 +208,27 @@ def _kind(value: Any) -> pa.DataType | None:
         return None
     if isinstance(value, bool):
         return pa.bool_()
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return pa.int64()
-    if isinstance(value, float | int):
+    if isinstance(value, int):
+        return pa.int64() if value in _INT64 else pa.string()
+    if isinstance(value, float):
         return pa.float64()
-    if isinstance(value, list) and value and all(type(item) in (int, float) for item in value):
-        return pa.list_(pa.float32())
+    if isinstance(value, list) and value and all(type(item) is float or _is_whole(item) for item in value):
+        return pa.list_(pa.int64() if all(map(_is_whole, value)) else pa.float64())
     return pa.string()
+
+
+def _is_whole(item: Any) -> bool:
+    return type(item) is int and item in _INT64
 
 
 def _widest(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
     """A kind that holds both."""
     if one is None or other is None or one == other:
         return other if one is None else one
-    return pa.float64() if {one, other} == {pa.int64(), pa.float64()} else pa.string()
+    if {one, other} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    floats = pa.list_(pa.float64())
+    return floats if {one, other} == {pa.list_(pa.int64()), floats} else pa.string()
 
 
 def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
@@ -228,6 +237,10 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
         cells = [row.get(field.name) for row in rows]
         if field.type == pa.string():  # objects, lists and values of several kinds stay readable
             cells = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+        elif field.type == pa.float64():  # a float takes the nearest of a whole number, which Arrow would refuse
+            cells = [cell if cell is None else float(cell) for cell in cells]
+        elif field.type == pa.list_(pa.float64()):
+            cells = [cell if cell is None else np.array(cell, np.float64) for cell in cells]
         columns.append(pa.array(cells, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 

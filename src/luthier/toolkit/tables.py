@@ -5,6 +5,7 @@ own: whole numbers, numbers, truth values, lists of numbers (JSONL), texts. An e
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _BLOCK_ROWS = 4096  # of the other kinds
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
 _INT64 = range(-(2**63), 2**63)
 _WIDE = r"^[+-]?[1-9][0-9]{18,}$"  # what int64 may not hold
+_MAYBE_HALF = re.compile(rb"\\u[dD][89a-fA-F]|\xed")  # a JSON line without this has no half of a surrogate pair
 _NUMBER = r"^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"  # 007 is a name
 
 
@@ -199,7 +201,19 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
                 raise DataError(f"{path.name}, line {number} is not JSON: {error}.") from None
             if not isinstance(row, dict):
                 raise DataError(f'{path.name}, line {number} is no object such as {{"Text": "…"}}.')
+            if _MAYBE_HALF.search(line):
+                _check_halves(row, f"{path.name}, line {number}")
             yield row
+
+
+def _check_halves(row: dict[str, Any], where: str) -> None:
+    r"""Refuse half of a surrogate pair (`\ud83d` alone), which is no text and cannot be written as UTF-8."""
+    for name, value in row.items():
+        try:
+            _as_json({name: value}).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise DataError(f"{where}, column {name!r}: there is half a character, {half}. Remove it.") from None
 
 
 def _kind(value: Any) -> pa.DataType | None:
@@ -236,13 +250,17 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     for field in schema:
         cells = [row.get(field.name) for row in rows]
         if field.type == pa.string():  # objects, lists and values of several kinds stay readable
-            cells = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+            cells = [cell if cell is None or isinstance(cell, str) else _as_json(cell) for cell in cells]
         elif field.type == pa.float64():  # a float takes the nearest of a whole number, which Arrow would refuse
             cells = [cell if cell is None else float(cell) for cell in cells]
         elif field.type == pa.list_(pa.float64()):
             cells = [cell if cell is None else np.array(cell, np.float64) for cell in cells]
         columns.append(pa.array(cells, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _as_json(cell: Any) -> str:
+    return json.dumps(cell, ensure_ascii=False)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def _jsonl(path: Path, _schema: pa.Schema, column: str, _width: int, _told: dict
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, default=str) if isinstance(value, list | dict) else value
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
 
 
 def _listed(vector: Floats) -> str:

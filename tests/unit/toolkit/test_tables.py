@@ -1,5 +1,6 @@
 """Tables: cells come out as they stand in the file."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from luthier.errors import DataError
 from luthier.toolkit.frame import read_frame
 from luthier.toolkit.tables import open_table
+from luthier.toolkit.writing import writer_for
 
 
 @pytest.mark.parametrize(
@@ -52,3 +55,31 @@ def test_vectors_of_whole_numbers_are_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "t.jsonl").write_text(f'{{"{name}": [1, 0, 0]}}\n{{"{name}": [0, 1, 0]}}\n')
     vectors = read_frame(tmp_path / "t.jsonl").vectors
     assert (vectors.dtype, vectors.tolist()) == (np.float32, [[1, 0, 0], [0, 1, 0]])
+
+
+def test_letters_of_lists_and_objects_are_not_escaped(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"a": ["über"], "b": {"c": "日本"}}))
+    table = open_table(tmp_path / "t.jsonl").read()
+    assert table.to_pylist() == [{"a": '["über"]', "b": '{"c": "日本"}'}]
+
+
+def test_lists_are_written_with_their_letters(tmp_path: Path) -> None:
+    rows = pa.table({"a": [["über"]]})
+    with writer_for(tmp_path / "o.csv")(tmp_path / "o.csv", rows.schema, "v", 1, {}) as put:
+        put(rows, np.ones((1, 1), np.float32))
+    assert '[""über""]' in (tmp_path / "o.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (rb'{"a": 1, "b": "x\ud83d"}', "'b': .*half a character.*ud83d"),
+        (rb'{"b": ["x", {"c": "\uDE00"}]}', "'b': .*half a character.*ude00"),
+        (b'{"b": "\xed\xa0\xbd"}', "'b': .*half a character.*ud83d"),
+        (rb'{"\ud83d": 1}', ".*half a character.*ud83d"),
+    ],
+)
+def test_half_a_character_is_told_by_its_place(tmp_path: Path, line: bytes, said: str) -> None:
+    (tmp_path / "t.jsonl").write_bytes(b'{"b": "\xf0\x9f\x98\x80 \\ud83d\\ude00"}\n' + line + b"\n")
+    with pytest.raises(DataError, match=rf"t\.jsonl, line 2, column {said}"):
+        open_table(tmp_path / "t.jsonl")

@@ -136,13 +136,12 @@ def split_pairs(pairs: Pairs, test_fraction: float, seed: int, *, drop_shared: b
     """
     from sklearn.model_selection import train_test_split  # type: ignore[import-untyped]
 
-    if not 0 < test_fraction < 1:
-        raise DataError(f"The test fraction is {test_fraction}: it has to be between 0 and 1, such as 0.5.")
     if pairs.n_positive < 2 * MIN_POSITIVES:
         raise DataError(
             f"There are {pairs.n_positive} positive pairs: at least {2 * MIN_POSITIVES} are needed, half of them to "
             "learn from and half to test on."
         )
+    _check_fraction(test_fraction, len(pairs))
     rows = np.arange(len(pairs))
     train_rows, test_rows = train_test_split(
         rows, test_size=test_fraction, stratify=np.ones_like(rows), random_state=seed
@@ -170,12 +169,31 @@ def split_texts(n_texts: int, test_fraction: float, seed: int) -> tuple[Ints, In
     """
     from sklearn.model_selection import train_test_split
 
-    if not 0 < test_fraction < 1:
-        raise DataError(f"The test fraction is {test_fraction}: it has to be between 0 and 1, such as 0.5.")
     if n_texts < 2 * MIN_POSITIVES:
         raise DataError(f"There are {n_texts} texts: at least {2 * MIN_POSITIVES} are needed.")
+    _check_fraction(test_fraction, n_texts)
     train, test = train_test_split(np.arange(n_texts), test_size=test_fraction, random_state=seed)
     return np.sort(train), np.sort(test)
+
+
+def _check_fraction(test_fraction: float, n: int) -> None:
+    """
+    Raises:
+        DataError: of so many rows none would be left to learn from.
+    """
+    if not 0 < test_fraction < 1:
+        raise DataError(f"The test fraction is {test_fraction}: it has to be between 0 and 1, such as 0.5.")
+    if int((1 - test_fraction) * n) < 1:
+        raise DataError(f"A test fraction of {test_fraction} takes all {n} rows. Give a smaller one, such as 0.5.")
+
+
+def _check_folds(n_folds: int, n: int) -> None:
+    """
+    Raises:
+        DataError: more folds than rows to learn from.
+    """
+    if n_folds > n:
+        raise DataError(f"{n_folds} folds cannot be made of {n} training rows. Ask for at most {n} (--folds).")
 
 
 def make_negatives(pairs: Pairs, per_positive: int, seed: int) -> Pairs:
@@ -282,6 +300,7 @@ def folds_of(pairs: Pairs, n_folds: int, seed: int) -> Iterator[tuple[Pairs, Pai
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
+    _check_folds(n_folds, len(pairs))
     positives, negatives = int((pairs.labels > 0).sum()), int((pairs.labels < 0).sum())
     stratified = min(positives, negatives) >= n_folds
     kind = StratifiedKFold if stratified else KFold
@@ -295,6 +314,7 @@ def text_folds_of(classes: Ints, n_folds: int, seed: int) -> Iterator[tuple[Ints
     """Texts to learn from and texts to choose by, by their rows in `classes`, each class in all parts if it can be."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
+    _check_folds(n_folds, len(classes))
     rarest = np.unique(classes, return_counts=True)[1].min()
     kind = StratifiedKFold if rarest >= n_folds else KFold
     yield from kind(n_folds, shuffle=True, random_state=seed).split(classes, classes)

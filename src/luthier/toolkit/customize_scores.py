@@ -11,6 +11,7 @@ from luthier.toolkit.customize_pairs import Pairs
 from luthier.types import Floats
 
 Numbers = NDArray[np.float64]
+_SLICE = 16384  # pairs whose vectors are copied in one go
 _TINY = np.finfo(np.float32).tiny
 
 
@@ -58,8 +59,11 @@ def cosines(vectors: Floats, pairs: Pairs) -> Numbers:
         vectors: (T, D), of the texts that the pairs' places mean.
     """
     lengths = np.maximum(np.linalg.norm(vectors, axis=1), _TINY)
-    products = np.einsum("nd,nd->n", vectors[pairs.first], vectors[pairs.second], dtype=np.float64)
-    similarities: Numbers = products / lengths[pairs.first] / lengths[pairs.second]
+    similarities: Numbers = np.empty(len(pairs))
+    for start in range(0, len(pairs), _SLICE):
+        first, second = pairs.first[start : start + _SLICE], pairs.second[start : start + _SLICE]
+        products = np.einsum("nd,nd->n", vectors[first], vectors[second], dtype=np.float64)
+        similarities[start : start + _SLICE] = products / lengths[first] / lengths[second]
     return similarities
 
 

@@ -64,6 +64,7 @@ class Search:
             ("whitening", self.whitenings, 0, np.inf),
             ("number of folds", (self.n_folds,), 2, 100),
             ("number of epochs", (self.max_epochs,), 0, 100_000),
+            ("seed", (self.seed,), 0, 2**32 - 1),
         ):
             if not values:
                 raise DataError(f"Give at least one {name} to try.")

@@ -147,7 +147,7 @@ def _keep_newest(
 ) -> None:
     for place in np.flatnonzero(here).tolist():
         row, time = first_row + place, times[place]
-        if time is None:
+        if time is None or time != time:  # NaN is no time either
             raise DataError(f"Row {row + 1} is empty in column '{by}', which must tell for every row how new it is.")
         if len(heap) < n:
             heapq.heappush(heap, (time, row))

@@ -180,3 +180,5 @@ def test_cosines() -> None:
     vectors = np.array([[2, 0], [3, 3], [0, 0]], dtype=np.float32)
     pairs = Pairs(np.array([0, 0, 1]), np.array([1, 2, 1]), np.ones(3, dtype=np.int64))
     assert cosines(vectors, pairs) == pytest.approx([np.sqrt(0.5), 0, 1])
+    many = Pairs(*(np.tile(side, 10_000) for side in (pairs.first, pairs.second, pairs.labels)))  # several slices
+    assert cosines(vectors, many).tolist() == np.tile(cosines(vectors, pairs), 10_000).tolist()

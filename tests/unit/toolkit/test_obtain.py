@@ -99,6 +99,12 @@ def test_of_rows_of_one_age_the_later_are_newer(tmp_path: Path) -> None:
     ]
 
 
+def test_a_time_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"Text": "a", "Time": 1}\n{"Text": "b", "Time": NaN}\n', encoding="utf-8")
+    with pytest.raises(DataError, match="Row 2 is empty in column 'Time'"):
+        run(tmp_path / "r.jsonl", tmp_path / "o.parquet", wish=Wish(newest=1))
+
+
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     source = write(tmp_path / "r.jsonl", 4 * PIECE + 100)
     run(source, tmp_path / "whole.parquet")

@@ -17,6 +17,7 @@ from luthier.errors import DataError
 from luthier.toolkit.customize_pairs import (
     Ints,
     Pairs,
+    check_classes,
     clusters_of,
     folds_of,
     groups_of,
@@ -28,6 +29,7 @@ from luthier.toolkit.customize_pairs import (
 )
 from luthier.toolkit.customize_scores import Accuracy, Numbers, accuracy_at, best_accuracy, cosines
 from luthier.toolkit.customize_search import Fold, Learned, Material, Report, Search, learn
+from luthier.toolkit.vectors import matrix
 from luthier.types import Floats
 
 _CHOOSING = 20  # negatives for each positive among rows to choose by, weighted: more make the choice surer
@@ -140,11 +142,12 @@ def plan_pairs(
                 f"None of the {given} negative pairs is a {name} row. Give more of them, or have some made "
                 "(--negatives 1)."
             )
-    test = split.test + make_negatives(split.test, per_positive, search.seed)
+    test = split.test + make_negatives(split.test, per_positive, search.seed, pairs)
+    each = per_positive and max(per_positive, _CHOOSING)
     folds = []
     for number, (learn_rows, choose_rows) in enumerate(folds_of(split.train, search.n_folds, search.seed)):
         more = [
-            make_negatives(part, per_positive and max(per_positive, _CHOOSING), search.seed + 1000 * side + number)
+            make_negatives(part, each, search.seed + 1000 * side + number, pairs)
             for side, part in enumerate((learn_rows, choose_rows))
         ]
         folds.append(Fold(learn_rows + more[0], choose_rows + more[1]))
@@ -176,10 +179,15 @@ def plan_classes(
     if negatives < 1 or pairs_per_text < 1:
         raise DataError("At least one negative for each positive and one pair for each text have to be made.")
     train, test = split_texts(len(classes), test_fraction, search.seed)
+    check_classes(classes, "texts", "Name a column with two or more.")
+    for name, part in (("training", train), ("test", test)):
+        check_classes(classes[part], f"{name} texts", "Give more of the rare ones, or another --test-fraction.")
     test_pairs = pairs_of_classes(test, classes[test], pairs_per_text, negatives, search.seed)
     pairs_of_classes(train, classes[train], pairs_per_text, negatives, search.seed)  # refuses what gives too few
     folds = []
     for number, parts in enumerate(text_folds_of(classes[train], search.n_folds, search.seed)):
+        for part in parts:
+            check_classes(classes[train[part]], "texts of a fold", "Give more of the rare ones, or fewer --folds.")
         learn_pairs, choose_pairs = (
             pairs_of_classes(
                 train[part],
@@ -230,8 +238,9 @@ def fit(plan: Plan, vectors: Floats, progress: Report | None = None) -> Customiz
         progress: told after each epoch.
 
     Raises:
-        DataError: embeddings that nothing can be learnt from.
+        DataError: embeddings that are no matrix of finite numbers, or that nothing can be learnt from.
     """
+    vectors = matrix(vectors, len(plan.test.texts), "Customizing")
     learned = learn(vectors, plan.material, plan.search, progress)
     return replace(judge(learned, vectors, plan.test), n_train=plan.n_train, n_dropped=plan.n_dropped)
 

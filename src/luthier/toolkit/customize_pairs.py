@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from luthier.errors import DataError
+from luthier.toolkit.frame import is_empty
 from luthier.types import Floats
 
 Ints = NDArray[np.int64]
@@ -42,6 +43,11 @@ class Pairs:
         """The places of all texts that occur, ascending."""
         return np.unique(np.concatenate([self.first, self.second]))
 
+    @property
+    def keys(self) -> set[tuple[int, int]]:
+        """The rows as pairs of places, the lower first."""
+        return {(min(a, b), max(a, b)) for a, b in zip(self.first.tolist(), self.second.tolist(), strict=True)}
+
     def take(self, rows: NDArray[np.bool_] | Ints) -> Self:
         """Some of the rows, by mask or by number."""
         return type(self)(self.first[rows], self.second[rows], self.labels[rows])
@@ -64,6 +70,10 @@ class Pairs:
     def without_texts(self, texts: Ints) -> Self:
         """The rows of which neither text is among these."""
         return self.take(~(np.isin(self.first, texts) | np.isin(self.second, texts)))
+
+    def within(self, texts: Ints) -> Self:
+        """The rows of which both texts are among these."""
+        return self.take(np.isin(self.first, texts) & np.isin(self.second, texts))
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[int, int]], label: int) -> Self:
@@ -196,7 +206,7 @@ def _check_folds(n_folds: int, n: int) -> None:
         raise DataError(f"{n_folds} folds cannot be made of {n} training rows. Ask for at most {n} (--folds).")
 
 
-def make_negatives(pairs: Pairs, per_positive: int, seed: int) -> Pairs:
+def make_negatives(pairs: Pairs, per_positive: int, seed: int, known: Pairs | None = None) -> Pairs:
     """Random pairs of the texts of these pairs that are none of them in either order, as many as asked for.
 
     The document lists all pairs of texts and samples from them; here they are drawn without the list, so a hundred
@@ -204,11 +214,14 @@ def make_negatives(pairs: Pairs, per_positive: int, seed: int) -> Pairs:
 
     Args:
         per_positive: negatives for each positive pair; fewer come where there are not that many.
+        known: pairs that none shall be either, such as those of other parts.
     """
-    texts = pairs.texts
-    taken = {(min(a, b), max(a, b)) for a, b in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
-    wanted = pairs.n_positive * per_positive
-    return Pairs.of(_drawn(texts, taken, wanted, np.random.default_rng(seed)), -1)
+    texts, taken, wanted = pairs.texts, pairs.keys, pairs.n_positive * per_positive
+    made = _drawn(texts, taken, wanted, np.random.default_rng(seed))
+    others = known.within(texts).keys if known is not None else set()
+    if not others.isdisjoint(made):
+        made = _drawn(texts, taken | others, wanted, np.random.default_rng(seed))
+    return Pairs.of(made, -1)
 
 
 def pairs_of_classes(
@@ -231,8 +244,7 @@ def pairs_of_classes(
         DataError: only one class, or too few positive pairs.
     """
     rng = np.random.default_rng(seed)
-    if len(np.unique(classes)) < 2:
-        raise DataError("All texts are of one class: there is nothing to tell apart. Name a column with two or more.")
+    check_classes(classes, "texts", "Name a column with two or more.")
     order = np.argsort(classes, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(classes[order]) != 0])
     members = np.split(places[order], starts[1:])
@@ -242,14 +254,20 @@ def pairs_of_classes(
             f"The classes give {len(positives)} pairs of texts of one class, of {least} needed. Take classes that come "
             "up in several rows each, or fewer folds."
         )
-    class_of = dict(zip(places.tolist(), classes.tolist(), strict=True))
-    wanted, negatives = len(positives) * negatives_per_positive, dict[tuple[int, int], None]()
-    most = (len(places) ** 2 - sum(len(own) ** 2 for own in members)) // 2
-    while len(negatives) < min(wanted, most):
-        for a, b in rng.choice(places, (max(wanted, 64), 2)).tolist():
-            if class_of[a] != class_of[b] and len(negatives) < wanted:
-                negatives[min(a, b), max(a, b)] = None
-    return Pairs.of(positives, 1) + Pairs.of(list(negatives), -1)
+    return Pairs.of(positives, 1) + Pairs.of(_drawn_across(members, len(positives) * negatives_per_positive, rng), -1)
+
+
+def check_classes(classes: Ints, which: str, remedy: str) -> None:
+    """
+    Args:
+        classes: (N,), of texts.
+        which: texts these are, as the message says it: "test texts".
+
+    Raises:
+        DataError: they are all of one class.
+    """
+    if len(np.unique(classes)) < 2:
+        raise DataError(f"All {len(classes)} {which} are of one class: there is nothing to tell apart. {remedy}")
 
 
 def check_clusters(n_clusters: int, n_train: int) -> None:
@@ -340,7 +358,8 @@ def _places(column: pd.Series, name: str, texts: dict[str, int]) -> Ints:
     for row, text in zip(column.index, column, strict=True):
         if not isinstance(text, str) or not text.strip():
             number = row + 1 if isinstance(row, int) else row
-            raise DataError(f"Row {number} has no text in the column '{name}'. Fill it in or leave the row out.")
+            found = "no text" if is_empty(text) or isinstance(text, str) else f"{text!r}, which is no text,"
+            raise DataError(f"Row {number} has {found} in the column '{name}'. Correct it or leave the row out.")
     return np.array([texts.setdefault(text, len(texts)) for text in column], dtype=np.int64)
 
 
@@ -359,3 +378,18 @@ def _drawn(texts: Ints, taken: set[tuple[int, int]], n: int, rng: np.random.Gene
     i = numbers - j * (j - 1) // 2
     both = np.sort(np.stack([texts[i], texts[j]], axis=1), axis=1).tolist()
     return [(a, b) for a, b in both if (a, b) not in taken][:n]
+
+
+def _drawn_across(groups: Sequence[Ints], n: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Up to `n` distinct pairs of texts of different groups, each as likely as any other.
+
+    Pair numbers count, text after text, the texts of later groups.
+    """
+    texts, sizes = np.concatenate(groups), [len(own) for own in groups]
+    ends = np.repeat(np.cumsum(sizes), sizes)  # (N,), where a text's group ends
+    later = len(texts) - ends
+    after = np.cumsum(later)  # (N,), the number after a text's last pair
+    numbers = rng.choice(after[-1], min(n, int(after[-1])), replace=False)
+    i = np.searchsorted(after, numbers, side="right")
+    j = ends[i] + numbers - (after[i] - later[i])
+    return list(map(tuple, np.sort(np.stack([texts[i], texts[j]], axis=1), axis=1).tolist()))

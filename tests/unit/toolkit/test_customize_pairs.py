@@ -82,6 +82,15 @@ def test_negatives_are_new_pairs_of_the_same_texts(n: int, per_positive: int, se
     assert (made.labels == -1).all()
 
 
+def test_negatives_are_no_known_pairs_of_other_parts() -> None:
+    """Of four texts that make two pairs, all others but one are known to be alike from elsewhere."""
+    pairs = chain(2)
+    known = Pairs.of([(3, 0), (1, 2), (2, 3), (0, 77)], 1)
+    assert as_set(make_negatives(pairs, 5, 0, known)) == {(0, 1)}
+    free = Pairs.of([(0, 77)], 1)
+    assert make_negatives(pairs, 1, 0, free).first.tolist() == make_negatives(pairs, 1, 0).first.tolist()
+
+
 def test_negatives_of_many_texts_are_drawn_alike() -> None:
     made = make_negatives(chain(50_000), 1, 0)
     assert len(made) == 50_000
@@ -97,6 +106,26 @@ def test_pairs_of_classes() -> None:
     assert pairs.n_positive == 4 * 30
     assert len(pairs) == 3 * pairs.n_positive
     assert len(as_set(pairs)) == len(pairs)
+
+
+def test_negatives_of_uneven_classes_are_all_there_are() -> None:
+    """All 3 x 3,000 pairs across are wanted: drawing at random until each came up would take ages."""
+    classes = np.array([0] * 3 + [1] * 3000)
+    pairs = pairs_of_classes(np.arange(3003), classes, 3, 1, 0)
+    made = pairs.take(pairs.labels < 0)
+    assert len(as_set(made)) == len(made) == 9000 < pairs.n_positive
+    assert (classes[made.first] != classes[made.second]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(2, 6), min_size=2, max_size=4), negatives=st.integers(1, 9), seed=st.integers(0, 99))
+def test_pairs_across_classes_are_distinct(sizes: list[int], negatives: int, seed: int) -> None:
+    classes = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    pairs = pairs_of_classes(np.arange(len(classes)), classes, 1, negatives, seed, least=1)
+    made = pairs.take(pairs.labels < 0)
+    across = sum(a * b for a, b in combinations(sizes, 2))
+    assert len(as_set(made)) == len(made) == min(pairs.n_positive * negatives, across)
+    assert (classes[made.first] != classes[made.second]).all()
 
 
 def test_clusters_are_of_the_training_texts() -> None:

@@ -11,7 +11,6 @@ from luthier.cli.exploring import WIDTH, Seed, Show
 from luthier.cli.frames import Source
 from luthier.cli.grouped import grouped
 from luthier.cli.outputs import PageOutput, PictureOutput, check_targets, write
-from luthier.errors import DataError
 
 if TYPE_CHECKING:
     from luthier.toolkit.dedupe import Duplicates
@@ -51,7 +50,7 @@ def outliers(
     from luthier.toolkit.outliers import Score, check_settings, find_outliers
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(out.report, out.png)
+    check_targets(out.report, out.png, source=source.file)
     frame = source.load(templates=[show], check=lambda rows: check_settings(neighbours, share, len(rows)))
     texts = shown_texts(frame, show)
     found = find_outliers(frame.vectors, score=Score(score.value), neighbours=neighbours, share=share)
@@ -85,7 +84,7 @@ def diversity(
     from luthier.reports.exploring import diversity_page, diversity_png
     from luthier.toolkit.diversity import group_names, measure_diversity
 
-    check_targets(out.report, out.png)
+    check_targets(out.report, out.png, source=source.file)
     frame = source.load(check=lambda rows: group_names(list(rows.column(by))) if by is not None else None)
     found = measure_diversity(frame.vectors, list(frame.column(by)) if by is not None else None, seed=seed)
     if out.as_json:
@@ -126,11 +125,9 @@ def dedupe(
     from luthier.toolkit.shown import shown_texts
     from luthier.toolkit.writing import writer_for
 
-    check_targets(out.report, output)
+    check_targets(out.report, output, source=source.file)
     if output is not None:
         writer_for(output)
-        if output.exists() and output.samefile(source.file):
-            raise DataError(f"{output} is the file that is read. Give -o another name.")
     frame = source.load(templates=[show], check=lambda _rows: check_threshold(threshold))
     texts = shown_texts(frame, show)
     found = find_duplicates(frame.vectors, threshold)

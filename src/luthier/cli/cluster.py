@@ -67,7 +67,7 @@ def cluster(
     from luthier.toolkit.shown import shown_texts
 
     _check(k, auto, method, min_size)
-    check_targets(out.report, out.png)
+    check_targets(out.report, out.png, source=source.file)
 
     def fitting(frame: "Frame") -> None:
         if k is not None:

@@ -59,7 +59,7 @@ def regress(
     from luthier.toolkit.regress import prepare
     from luthier.toolkit.regress import regress as learn
 
-    check_targets(save, out.report)
+    check_targets(save, out.report, source=source.file)
     how: dict[str, Any] = {"methods": method or (), "test_size": test_size, "seed": seed}
     frame = source.load(columns=[target], check=lambda rows: prepare(rows, target, **how))
     learned = learn(frame, target, metric=metric.value, **how)
@@ -98,7 +98,7 @@ def classify(
     from luthier.toolkit.classify import classify as learn
     from luthier.toolkit.classify import prepare
 
-    check_targets(save, out.report)
+    check_targets(save, out.report, source=source.file)
     how: dict[str, Any] = {"methods": method or (), "test_size": test_size, "seed": seed}
     frame = source.load(columns=[target], check=lambda rows: prepare(rows, target, **how))
     learned = learn(frame, target, **how)

@@ -45,7 +45,7 @@ def map_(
     from luthier.toolkit.map import Method, check_settings, make_map
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(out.report, out.png)
+    check_targets(out.report, out.png, source=source.file)
     kind = Method(method.value)
     frame = source.load(
         columns=[color], templates=[show], check=lambda rows: check_settings(kind, perplexity, neighbours, len(rows))

@@ -40,8 +40,11 @@ class PictureOutput(PageOutput):
     png: Png = None
 
 
-def check_targets(*targets: Path | None) -> None:
+def check_targets(*targets: Path | None, source: Path | None = None) -> None:
     """
+    Args:
+        source: the file that is read, which nothing may be written over.
+
     Raises:
         DataError: a file cannot be written where it is wanted; said before any work is done.
     """
@@ -52,6 +55,8 @@ def check_targets(*targets: Path | None) -> None:
             raise DataError(f"{target} is a folder. Name a file.")
         if not target.parent.is_dir():
             raise DataError(f"There is no folder {target.parent} to write {target.name} into. Make it first.")
+        if source is not None and target.exists() and source.exists() and target.samefile(source):
+            raise DataError(f"{target} is the file that is read. Write to another name.")
 
 
 def write(page: "Page | None", report: Path | None, picture: bytes | None, png: Path | None, *, quiet: bool) -> None:

@@ -1,9 +1,13 @@
 """What `luthier predict` does: the predictor read, the rows embedded as it wants them, the answers shown or written."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from luthier.cli.frames import PredictedSource
 from luthier.cli.outputs import check_targets
@@ -28,16 +32,18 @@ def run(
 ) -> None:
     """Predict each row of `source`, and show or write what came out. Arguments as of the command."""
     if output is not None:
-        check_output(output)
+        check_output(output, source.file)
     predictor = load(path)
     frame = _frame(predictor, source)
     answers = _answers(predictor, frame)
     if output is not None:
-        write_rows(frame.rows.assign(**{str(name): answers[name] for name in answers}), output)
+        written = beside(frame.rows, answers)
+        write_rows(written, output)
     if as_json:
         show_json({"target": predictor.target, "rows": answers.to_dict(orient="records")})
     elif output is not None:
-        say(f"{len(answers):,} rows with {', '.join(map(str, answers))} in {output}")
+        made = [str(name) for name in written.columns[-answers.shape[1] :]]
+        say(f"{len(answers):,} rows with {', '.join(made)} in {output}")
     else:
         columns = ("row", *map(str, answers))
         shown = [
@@ -49,17 +55,29 @@ def run(
             say(f"… and {len(answers) - _SHOWN:,} more; -o FILE writes all, --json prints them.")
 
 
-def check_output(path: Path) -> None:
-    """Refuse a name that does not say what kind of file to write, before any work is done."""
+def check_output(path: Path, source: Path) -> None:
+    """Refuse, before any work is done, a name that does not say what kind of file to write, or is of the file read."""
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"{path} ends in neither .csv nor .parquet; name the file so that its kind is clear.")
-    check_targets(path)
+    check_targets(path, source=source)
+
+
+def beside(rows: "pd.DataFrame", made: "pd.DataFrame") -> "pd.DataFrame":
+    """Rows with more columns at their right end. One whose name is taken gets a number: `label_2`."""
+    import pandas as pd
+
+    names: list[str] = []
+    for name in map(str, made.columns):
+        tried = (name if at == 1 else f"{name}_{at}" for at in count(1))
+        names.append(next(one for one in tried if one not in rows.columns and one not in names))
+    return pd.concat([rows, made.set_axis(names, axis=1)], axis=1)
 
 
 def write_rows(rows: "pd.DataFrame", path: Path) -> None:
-    """Write rows as CSV or Parquet, by the file's ending."""
+    """Write rows as CSV, lists as JSON, or as Parquet, by the file's ending."""
     if path.suffix.lower() == ".csv":
-        rows.to_csv(path, index=False)
+        listed = {str(name): rows[name].map(_as_text) for name in rows if rows[name].dtype == object}
+        rows.assign(**listed).to_csv(path, index=False)
     else:
         rows.to_parquet(path, index=False)
 
@@ -76,6 +94,12 @@ def write_profiles(frame: Frame, columns: Sequence[str], path: Path) -> None:
             pd.DataFrame({"column": column, "name": names, "rows": made.rows, "embedding": list(made.vectors)})
         )
     write_rows(pd.concat(parts, ignore_index=True), path)
+
+
+def _as_text(cell: Any) -> Any:
+    """A list or an object as JSON; pandas would leave out most of a long list."""
+    plain = cell.tolist() if isinstance(cell, np.ndarray) else cell
+    return json.dumps(plain, ensure_ascii=False, default=str) if isinstance(plain, list | dict) else cell
 
 
 def _frame(predictor: Predictor, source: PredictedSource) -> Frame:

@@ -36,7 +36,7 @@ def recommend(
     from luthier.toolkit.recommend import recommend as find
     from luthier.toolkit.shown import shown_texts
 
-    check_targets(out.report)
+    check_targets(out.report, source=source.file)
     likes, dislikes = rows_from_1(like), rows_from_1(dislike)
     frame = source.load(
         templates=[show], check=lambda rows: check_wish(likes, dislikes, k=k, diversity=diversity, n=len(rows))

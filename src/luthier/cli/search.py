@@ -71,7 +71,7 @@ def search(
     if words is not None and not hybrid:
         raise DataError("--words says whose words count with --hybrid. Give --hybrid too, or leave out --words.")
     condition = parse_where(where) if where is not None else None
-    check_targets(out.report)
+    check_targets(out.report, source=source.file)
     frame = source.load(columns=keys_of(condition) if condition is not None else (), templates=[words])
     made_by = source.model or frame.model or DEFAULT_MODEL
     with embedder(question_model(made_by), source.url) as embed:

@@ -69,21 +69,23 @@ def zero_shot(
     Each sentence is embedded by itself, which finds opinions better. Of a file with embeddings that does not say of
     what texts, whole texts are compared.
     """
+    import pandas as pd
+
     from luthier.cli.frames import embedder
-    from luthier.cli.predicting import check_output, write_rows
+    from luthier.cli.predicting import beside, check_output, write_rows
     from luthier.cli.render import show_json
     from luthier.toolkit.frame import read_rows, texts_of
     from luthier.toolkit.zero_shot import Pieces, judge, phrase
     from luthier.toolkit.zero_shot import zero_shot as find
 
     if output is not None:
-        check_output(output)
+        check_output(output, source.file)
     names = [label.strip() for label in labels.split(",")]
     described: dict[str, list[str]] = {}
     for label, words in _pairs(describe or (), "--describe"):
         described.setdefault(label, []).append(words)
     phrase(names, phrasing or (), described)  # what makes no sense is refused before anything is embedded
-    check_targets(out.report)
+    check_targets(out.report, source=source.file)
     told = dict(_pairs(counts_as or (), "--map"))
     frame, model, text = None, source.model, source.text
     if text is None:
@@ -102,8 +104,8 @@ def zero_shot(
         found = find(pieces, names, embed, phrasings=phrasing or (), described=described, threshold=threshold)
     judged = judge(found, true) if true is not None else None
     if output is not None:
-        columns = {f"score_{label}": found.scores[:, index] for index, label in enumerate(found.labels)}
-        write_rows(rows.assign(label=found.predicted, **columns), output)
+        scores = {f"score_{label}": found.scores[:, index] for index, label in enumerate(found.labels)}
+        write_rows(beside(rows, pd.DataFrame({"label": found.predicted, **scores})), output)
     if out.report is not None:
         from luthier.reports.zero_shot import zero_shot_page
 
@@ -205,8 +207,8 @@ def profiles(
     if output is not None:
         if output.suffix.lower() != ".parquet":
             raise DataError(f"{output} does not end in .parquet, which is how the means are written.")
-        check_output(output)
-    check_targets(out.report)
+        check_output(output, source.file)
+    check_targets(out.report, source=source.file)
     make = partial(compare, user=user, item=item, target=target, test_size=test_size, seed=seed)
     frame = source.load(columns=[user, item, target], check=make)  # what is wrong needs no vectors
     made = make(frame)

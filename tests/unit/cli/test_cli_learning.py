@@ -223,3 +223,38 @@ def test_reports(reviews: Path, tmp_path: Path) -> None:
         assert html.lower().startswith("<!doctype html>")
         assert 'src="http' not in html
         page.unlink()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("zero-shot", "FILE", "--labels", "bad,good", "-o", "FILE"),
+        ("profiles", "FILE", "-o", "FILE"),
+        ("predict", "KEPT", "FILE", "-o", "FILE"),
+        ("classify", "FILE", "--target", "Score", "--save", "FILE"),
+        ("regress", "FILE", "--target", "Score", "--report", "FILE"),
+    ],
+)
+def test_the_file_that_is_read_is_not_written_over(reviews: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    kept, before = tmp_path / "k.safetensors", reviews.read_bytes()
+    run("classify", reviews, "--target", "Score", "--method", "linear", "--save", kept)
+    with pytest.raises(DataError, match="is the file that is read"):
+        run(*({"FILE": reviews, "KEPT": kept}.get(word, word) for word in words))
+    assert reviews.read_bytes() == before
+
+
+def test_columns_that_are_there_stay(reviews: Path, tmp_path: Path) -> None:
+    rows = pd.read_parquet(reviews).assign(label="mine", probability=7, other=[np.arange(2000.0)] * 60)
+    rows.to_parquet(reviews)
+    kept, out = tmp_path / "k.safetensors", tmp_path / "out.csv"
+    run("classify", reviews, "--column", "embedding", "--target", "Score", "--method", "linear", "--save", kept)
+    shown = run("predict", kept, reviews, "--column", "embedding", "-o", out).stdout
+    assert "60 rows with predicted_Score, probability_2, p_1, p_5" in shown
+    written = pd.read_csv(out)
+    assert set(written.probability) == {7}
+    assert written.probability_2.between(0.5, 1).all()
+    assert json.loads(written.other[0]) == list(range(2000))  # whole, and as JSON
+    run("zero-shot", reviews, "--column", "embedding", "--labels", "bad,good", "-o", out)
+    written = pd.read_csv(out)
+    assert set(written.label) == {"mine"}
+    assert set(written.label_2) == {"bad", "good"}

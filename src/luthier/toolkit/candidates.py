@@ -5,7 +5,7 @@ measured in `cross_validation`; scikit-learn does the fitting.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from luthier.toolkit.machines import Array, Kernel, Linear, Machine, Neighbours,
 METHODS = ("linear", "kernel", "neighbours", "forest", "boosting")
 MOST_ROWS_OF_KERNELS = 10_000  # a kernel of more rows than these takes gigabytes
 
+_NEVER = -30.0  # the logit of a class that was never seen; far below it no calibration of such scores converges
 _SEED = 42
 _STAGES = 100  # of boosting
 _TREES = 100  # of a forest, as scikit-learn and the guide's notebook have it
@@ -72,7 +73,18 @@ def candidates(methods: Sequence[str], *, classes: bool, rows: int) -> list[Cand
             Candidate("boosting", f"{_STAGES} stages", partial(_fit_boosting, classes=classes))
         ],
     }
-    return [candidate for name in wanted for candidate in make[name](classes)]
+    return [_even_of_one_answer(candidate) for name in wanted for candidate in make[name](classes)]
+
+
+def _even_of_one_answer(candidate: Candidate) -> Candidate:
+    """The same, for targets that are all alike too, as those of a fold without the one odd row: their answer."""
+
+    def fit(vectors: Array, targets: Array) -> Machine:
+        if (targets == targets[0]).all():
+            return Linear(np.zeros((vectors.shape[1], targets.shape[1])), targets[0])
+        return candidate.fit(vectors, targets)
+
+    return replace(candidate, fit=fit)
 
 
 def _linear(classes: bool) -> list[Candidate]:
@@ -122,7 +134,7 @@ def every_class(weights: Array, bias: Array, present: Any, count: int) -> tuple[
     """Columns for all classes: one logit of two becomes a pair; a class that was never seen scores very low."""
     if len(present) == 2:
         weights, bias = np.hstack([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
-    whole, low = np.zeros((len(weights), count)), np.full(count, -1e3)
+    whole, low = np.zeros((len(weights), count)), np.full(count, _NEVER)
     whole[:, present], low[present] = weights, bias
     return whole, low
 
@@ -150,6 +162,7 @@ def _fit_kernel(vectors: Array, targets: Array, classes: bool, strength: float, 
         weights[machine.support_, column] = machine.dual_coef_[0]
         bias[column] = machine.intercept_[0]
     used = np.flatnonzero(np.any(weights != 0, axis=1))
+    used = used if len(used) else np.zeros(1, dtype=np.int64)  # none is needed where all targets lie within epsilon
     return Kernel(vectors[used], weights[used], bias, np.array([gamma]))
 
 

@@ -251,3 +251,24 @@ def test_settings_that_make_no_sense() -> None:
 
 def test_whole_numbers_and_texts_are_class_names() -> None:
     assert labels_of(_column([5.0, 4, True]), "t") == ["5", "4", "True"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_row_of_a_class_and_one_odd_number_are_learned_from(method: str) -> None:
+    train = hold_out(40, 0.2, 42).train
+    rows = pd.DataFrame({"class": ["a"] * 40, "number": [1.0] * 40})
+    rows.loc[train[0], ["class", "number"]] = ["b", 2.0]
+    rows.loc[train[1], "number"] += 1e-5  # no support vector is needed for it
+    frame = Frame(rows, np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
+    learned = classify(frame, "class", methods=[method])
+    assert learned.accuracy == 1  # the test rows are all `a`
+    assert regress(frame, "number", methods=[method]).test.mae < 0.2
+
+
+def test_rare_classes_leave_nobody_warned(recwarn: pytest.WarningsRecorder) -> None:
+    rng = np.random.default_rng(0)
+    stars = rng.choice(5, 80, p=[0.9, 0.04, 0.03, 0.02, 0.01])
+    vectors = rng.normal(size=(80, 8)).astype(np.float32)
+    vectors[:, 0] += stars
+    classify(Frame(pd.DataFrame({"Score": stars}), vectors), "Score", methods=["linear"])
+    assert [str(one.message) for one in recwarn] == []

@@ -82,7 +82,7 @@ def choose(competing: Sequence[Candidate], vectors: Array, targets: Array, judge
         judge: losses (n,) of held-out scores (n, K) against targets (n, K), given each row's fold (n,).
         seed: of the folds, and of the rows looked at where there are more than 2,000.
     """
-    rows = subsample(len(vectors), seed)
+    rows = subsample(targets, seed)
     vectors, targets = vectors[rows], targets[rows]
     splits = [fold_of(targets, seed + repeat) for repeat in range(_REPEATS)]
     runs = [_Run(candidate) for candidate in competing]
@@ -126,11 +126,13 @@ class _Run:
         return Trial(self.candidate.method, self.candidate.settings, self.loss, error, len(self.losses), self.seconds)
 
 
-def subsample(count: int, seed: int) -> Rows:
-    """At most 2,000 of `count` rows, in order."""
-    if count <= _MOST_ROWS:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(seed).choice(count, _MOST_ROWS, replace=False))
+def subsample(targets: Array, seed: int) -> Rows:
+    """2,000 rows at most, in order; and five of each class of which none is among them, or it is never predicted."""
+    if len(targets) <= _MOST_ROWS:
+        return np.arange(len(targets))
+    rows = np.random.default_rng(seed).choice(len(targets), _MOST_ROWS, replace=False)
+    missed = np.flatnonzero(~targets[rows].any(axis=0))
+    return np.unique(np.concatenate([rows, *(np.flatnonzero(targets[:, name])[:FOLDS] for name in missed)]))
 
 
 def fold_of(targets: Array, seed: int) -> Rows:

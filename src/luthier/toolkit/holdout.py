@@ -1,5 +1,6 @@
 """What supervised workflows share: the guide's split, and whether there is enough to learn from."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,9 @@ def distinct_classes(labels: Sequence[str], target: str) -> tuple[str, ...]:
             "Numbers are for `luthier regress`; otherwise name a column with fewer classes."
         )
     try:
-        return tuple(sorted(classes, key=float))
+        numbers = {name: float(name) for name in classes}
     except ValueError:
         return tuple(sorted(classes))
+    if any(math.isnan(number) for number in numbers.values()):
+        return tuple(sorted(classes))
+    return tuple(sorted(classes, key=lambda name: (numbers[name], name)))

@@ -11,9 +11,9 @@ from luthier.errors import DataError, InvalidRequestError
 from luthier.toolkit.calibration import calibrate
 from luthier.toolkit.candidates import METHODS, candidates
 from luthier.toolkit.classify import classify, labels_of
-from luthier.toolkit.cross_validation import fold_of
+from luthier.toolkit.cross_validation import fold_of, subsample
 from luthier.toolkit.frame import Frame
-from luthier.toolkit.holdout import hold_out
+from luthier.toolkit.holdout import distinct_classes, hold_out
 from luthier.toolkit.predictor import load, of_levels
 from luthier.toolkit.regress import errors, regress
 from luthier.toolkit.scores import reliability
@@ -272,3 +272,21 @@ def test_rare_classes_leave_nobody_warned(recwarn: pytest.WarningsRecorder) -> N
     vectors[:, 0] += stars
     classify(Frame(pd.DataFrame({"Score": stars}), vectors), "Score", methods=["linear"])
     assert [str(one.message) for one in recwarn] == []
+
+
+def test_classes_that_the_rows_of_the_choice_lack_are_still_predicted() -> None:
+    train = hold_out(4000, 0.2, 42).train
+    missed = np.setdiff1d(train, train[subsample(np.ones((len(train), 1)), 42)])[:4]
+    rng = np.random.default_rng(0)
+    names = rng.choice(["a", "b"], 4000).astype(object)
+    names[missed] = "rare"
+    vectors = rng.normal(size=(4000, 6)).astype(np.float32)
+    vectors[:, 0] += 5 * (names == "b")
+    vectors[missed, 1] += 12
+    learned = classify(Frame(pd.DataFrame({"class": names}), vectors), "class", methods=["linear"])
+    assert learned.predictor.classify(vectors[missed]) == ["rare"] * 4
+
+
+def test_classes_have_one_order() -> None:
+    assert distinct_classes(["1", "nan", "2", "10"] * 9, "y") == ("1", "10", "2", "nan")
+    assert distinct_classes(["1.0", "01", "1", "-3"] * 9, "y") == ("-3", "01", "1", "1.0")

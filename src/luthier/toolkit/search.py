@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -149,8 +151,8 @@ def found_by_index(frame: Frame, query: str, found: Sequence[tuple[int, float]],
 
 
 def _values(frame: Frame, row: int) -> dict[str, Any]:
-    names = [str(name) for name in frame.rows.columns]
-    return dict(zip(names, frame.rows.iloc[row].tolist(), strict=True))
+    """A row's cells by column, each as its column has it: a row of pandas would make whole numbers floats."""
+    return {str(name): frame.rows[name].iloc[[row]].tolist()[0] for name in frame.rows.columns}
 
 
 def rows_where(rows: pd.DataFrame, where: Filter | None) -> NDArray[np.int64]:
@@ -181,10 +183,16 @@ def rows_where(rows: pd.DataFrame, where: Filter | None) -> NDArray[np.int64]:
 
 
 def comparable(column: "pd.Series[Any]") -> list[Any]:
-    """A column's cells as conditions compare them: numbers, texts, truth; moments as `2026-11-22 21:48:11`."""
+    """A column's cells as conditions compare them: numbers, texts, truth; moments as `2026-11-22 21:48:11`, or days."""
     if pd.api.types.is_datetime64_any_dtype(column):
         column = column.astype(str)
-    return column.tolist()
+    return [_comparable(cell) for cell in column.tolist()]
+
+
+def _comparable(cell: Any) -> Any:
+    if isinstance(cell, Decimal):
+        return float(cell)
+    return str(cell) if isinstance(cell, date) and not pd.isna(cell) else cell
 
 
 def _some(cells: Sequence[Any]) -> str:

@@ -1,5 +1,8 @@
 """Search in a frame."""
 
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +10,7 @@ import pytest
 from luthier.domain.filters import parse_where
 from luthier.errors import DataError
 from luthier.toolkit.frame import Frame
-from luthier.toolkit.search import best, bm25, cosines, found_by_index, fuse, search
+from luthier.toolkit.search import best, bm25, cosines, found_by_index, fuse, rows_where, search
 
 TEXTS = [
     "Good quality dog food",
@@ -17,6 +20,7 @@ TEXTS = [
     "Great taffy at a great price",
     "Green beans in a can",
 ]
+VECTORS = np.random.default_rng(2).normal(size=(6, 4)).astype(np.float32)
 
 
 def frame(n: int = len(TEXTS), width: int = 4, seed: int = 0) -> Frame:
@@ -92,6 +96,22 @@ def test_as_plain_values() -> None:
     found = found_by_index(made, "beans", [(2, 0.5), (0, 0.25)], 6)
     assert found.as_dict()["method"] == "index"
     assert [(hit.row, hit.rank, hit.similarity) for hit in found.hits] == [(2, 1, 0.5), (0, 2, 0.25)]
+
+
+def test_whole_numbers_stay_whole_beside_others() -> None:
+    ids = [2**53 + 1 + at for at in range(6)]
+    made = Frame(pd.DataFrame({"Id": ids, "Score": [0.5] * 6, "Left": pd.array([1, None] * 3, dtype="Int64")}), VECTORS)
+    hits = search(made, "beans", VECTORS[1], k=6).as_dict()["hits"]
+    assert {hit["row"]: hit["values"]["Id"] for hit in hits} == dict(enumerate(ids))
+    assert hits[0]["values"] == {"Id": ids[1], "Score": 0.5, "Left": None}
+
+
+def test_days_and_decimals_are_compared_as_they_are_written() -> None:
+    days = [date(2026, 1, 1 + at) if at else None for at in range(6)]
+    made = Frame(pd.DataFrame({"Day": days, "Price": [Decimal(at) / 2 for at in range(6)]}), VECTORS)
+    assert rows_where(made.rows, parse_where("Day >= '2026-01-03'")).tolist() == [2, 3, 4, 5]
+    assert rows_where(made.rows, parse_where("Day == '2026-01-02'")).tolist() == [1]
+    assert rows_where(made.rows, parse_where("Price == 1.5")).tolist() == [3]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """`luthier search`: the rows of a frame that are nearest to a question."""
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -81,7 +80,7 @@ def search(
         result = toolkit.search(frame, query, vector, k=k, where=condition, texts=texts)
     else:
         toolkit.check_vector(vector, frame.vectors.shape[1], frame.model)
-        result = _through_index(source.file, source.column or source.text, frame, query, vector, k, condition)
+        result = _through_index(source, frame, query, vector, k, condition)
     if out.report is not None:
         from luthier.reports.searching import write_search_page
 
@@ -107,19 +106,13 @@ def _texts(frame: "Frame", template: str | None) -> list[str]:
 
 
 def _through_index(
-    file: Path,
-    column: str | None,
-    frame: "Frame",
-    query: str,
-    vector: "Floats",
-    k: int,
-    where: "Filter | None",
+    source: QuerySource, frame: "Frame", query: str, vector: "Floats", k: int, where: "Filter | None"
 ) -> "SearchResult":
     """Search by an index that is made at the first question and kept as long as the file stays as it is."""
     from luthier.toolkit.search import found_by_index, rows_where
 
     n_searched = len(rows_where(frame.rows, where))
-    index = _kept_index(file, column, frame)
+    index = _kept_index(source, frame)
     try:
         found = [(int(hit.record.id), hit.score) for hit in index.search(vector, k, where)]
     finally:
@@ -127,26 +120,31 @@ def _through_index(
     return found_by_index(frame, query, found, n_searched)
 
 
-def _kept_index(file: Path, column: str | None, frame: "Frame") -> "VectorIndex":
+def _kept_index(source: QuerySource, frame: "Frame") -> "VectorIndex":
+    """The index of these rows by this model. One of the file as it was before is dropped."""
     from luthier.config import load_settings
-    from luthier.errors import NotFoundError
     from luthier.storage.indexes import IndexSpec, Record, open_indexes
 
-    state = file.stat()
-    name = hashlib.sha256(f"{file.resolve()}\0{column}\0{state.st_size}\0{state.st_mtime_ns}".encode()).hexdigest()[:32]
+    state = source.file.stat()
+    rows = _digest(source.file.resolve(), source.column, source.text, source.text and (frame.model, source.url))
+    name = f"{rows}-{_digest(state.st_size, state.st_mtime_ns)}"
     kept = open_indexes(load_settings().home / "searched")
-    try:
-        index = kept.open(name)
-        if len(index) == len(frame):
-            return index
-        index.close()
-        kept.drop(name)  # it was being made when its process ended
-    except NotFoundError:
-        pass
+    for spec in kept.specs():
+        if spec.name == name:
+            index = kept.open(name)
+            if len(index) == len(frame):
+                return index
+            index.close()  # it was being made when its process ended
+        if spec.name.startswith(f"{rows}-"):
+            kept.drop(spec.name)
     render.say(f"Making an index of {len(frame):,} rows; the next questions to this file will find it.", stderr=True)
     index = kept.create(IndexSpec(name, frame.vectors.shape[1], frame.model))
     index.add([Record(str(at), "", one) for at, one in enumerate(attributes_of(frame))], frame.vectors)
     return index
+
+
+def _digest(*told: object) -> str:
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:31]
 
 
 def attributes_of(frame: "Frame", names: list[str] | None = None) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,29 @@ def test_a_large_frame_is_searched_by_an_index_that_is_kept(frame: Path, monkeyp
     assert [hit["row"] for hit in by_index["hits"]] == [hit["row"] for hit in exact["hits"]]
     assert (by_index["method"], by_index["searched"]) == ("index", exact["searched"])
     assert found("search", frame, "beans", "--exact")["method"] == "exact"
+
+
+@pytest.mark.usefixtures("models")
+def test_an_index_is_of_one_model_and_of_the_file_as_it_is(
+    frame: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = command.QuerySource.load
+
+    def by_model(source: command.QuerySource, **more: Any) -> Any:
+        """As if each model embedded the texts in its own way."""
+        made = read(replace(source, text=None), **more)
+        return replace(made, model=source.model, vectors=made.vectors * (-1 if source.model == "other" else 1))
+
+    monkeypatch.setattr(command, "EXACT_BELOW", 10)
+    monkeypatch.setattr(command.QuerySource, "load", by_model)
+    words = ("search", frame, "soup number 7", "--text", "Text", "--model")
+    first, other = (CliRunner().invoke(app, [*map(str, words), name, "--json"]) for name in ("one", "other"))
+    assert json.loads(first.stdout)["hits"][0]["similarity"] == pytest.approx(1, abs=1e-4)
+    assert json.loads(other.stdout)["hits"][0]["row"] != 7
+    assert len(list((tmp_path / "home" / "searched").iterdir())) == 2
+    pd.read_parquet(frame)[::-1].to_parquet(frame)
+    assert found(*words, "one")["hits"][0]["row"] == N - 8
+    assert len(list((tmp_path / "home" / "searched").iterdir())) == 2
 
 
 def test_an_index_from_beginning_to_end(models: list[str], frame: Path) -> None:

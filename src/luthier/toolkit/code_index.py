@@ -128,7 +128,7 @@ class CodeIndex:
     def stale(self) -> list[str]:
         """Paths of files that have changed, come or gone since; a file is read only where its size or time differ."""
         paths = list_files(self.root, self.exclude)
-        changed = [path for path in self.files if path not in set(paths)]
+        changed = list(self.files.keys() - set(paths))
         for path in paths:
             state = self.files.get(path)
             if state is None:

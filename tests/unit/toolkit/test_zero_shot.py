@@ -1,5 +1,6 @@
 """Zero-shot classification with an encoder that knows two words."""
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -170,3 +171,15 @@ def test_data_that_does_not_fit() -> None:
         judge(found, ["bad", "3"])
     with pytest.raises(DataError, match="No row has a true label"):
         judge(found, [None, None])
+
+
+@pytest.mark.parametrize("run", [" ", "<br ", "<br" + " " * 9, "\n", "\n ", "<br>", ". ", "\t\r\n"])
+def test_no_run_of_spaces_or_breaks_takes_long(run: str) -> None:
+    began = time.perf_counter()
+    assert sentences("It is good for us" + run * 100_000 + "It was bad for me.")[0].startswith("It is good for us")
+    assert time.perf_counter() - began < 2
+
+
+def test_breaks_end_sentences_however_they_are_written() -> None:
+    text = "It is good for us<br /><br>It was bad for me \n\n It may be either\r\nNobody knows it."
+    assert sentences(text) == ["It is good for us", "It was bad for me", "It may be either", "Nobody knows it."]

@@ -54,6 +54,7 @@ def outliers(
     frame = source.load(templates=[show], check=lambda rows: check_settings(neighbours, share, len(rows)))
     texts = shown_texts(frame, show)
     found = find_outliers(frame.vectors, score=Score(score.value), neighbours=neighbours, share=share)
+    place = make_map(frame.vectors, seed=seed) if out.report or out.png else None
     if out.as_json:
         render.show_json({"file": source.file.name, **found.as_dict()})
     else:
@@ -61,10 +62,10 @@ def outliers(
         if rows:
             render.console().print(render.table(("Row", "Score", "Text"), rows, right=("Row", "Score")))
         render.say(f"{len(rows):,} of {len(frame):,} rows are outliers (threshold {found.threshold:.3f}).")
-    if out.report is None and out.png is None:
+    if place is None:
         return
     title = f"Outliers in {source.file.name}"
-    scatter = outlier_scatter(found, make_map(frame.vectors, seed=seed), texts, title)
+    scatter = outlier_scatter(found, place, texts, title)
     page = outlier_page(scatter, found, texts, title) if out.report else None
     write(page, out.report, scatter.png() if out.png else None, out.png, quiet=out.as_json)
 

@@ -83,6 +83,7 @@ def cluster(
     names = [", ".join(terms[cluster.label]) or "(no words)" for cluster in found.clusters]
     themes = _themes(found, texts, name_with, source.url, kind) if name_with is not None else None
     means = found.means(values) if values is not None else None
+    place = make_map(frame.vectors, seed=seed) if out.report or out.png else None
     if out.as_json:
         answer = {"file": source.file.name, **found.as_dict()}
         for at, item in enumerate(answer["clusters"]):
@@ -112,10 +113,9 @@ def cluster(
             render.say(f"\nCluster {item.label}", style="bold")
             for row in item.nearest:
                 render.say(f"  {row + 1:>6}  {shorten(texts[row], WIDTH)}")
-    if out.report is None and out.png is None:
+    if place is None:
         return
     title = f"Clusters in {source.file.name}"
-    place = make_map(frame.vectors, seed=seed)
     called = [f"{theme} ({name})" for theme, name in zip(themes, names, strict=True)] if themes else names
     scatter = cluster_scatter(found, place, called, texts, title)
     told = (mean, means) if mean is not None and means is not None else None

@@ -14,7 +14,7 @@ Show = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Two runs with one seed are alike.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Two runs with one seed are alike.")]
 
 WIDTH = 100  # characters of a text in a terminal
 

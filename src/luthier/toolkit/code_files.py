@@ -120,7 +120,7 @@ def _walked(root: Path) -> Iterator[str]:
         prefix = "" if here == "." else f"{here}/"
         if ".gitignore" in files:
             lines = Path(top, ".gitignore").read_text(encoding="utf-8", errors="replace").splitlines()
-            ignores[prefix] = GitIgnoreSpec.from_lines(lines)
+            ignores[prefix] = GitIgnoreSpec.from_lines(line for line in lines if _is_pattern(line))
         folders[:] = [
             name
             for name in sorted(folders)
@@ -133,3 +133,14 @@ def _walked(root: Path) -> Iterator[str]:
             path = prefix + name
             if not name.startswith(".") and not Path(top, name).is_symlink() and not ignored(path):
                 yield path
+
+
+def _is_pattern(line: str) -> bool:
+    """Whether a line of a .gitignore can be read; git passes over the others."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True

@@ -93,7 +93,8 @@ def make_map(
     if not np.ptp(rows, axis=0).any():
         raise DataError(f"All {len(rows):,} embeddings are the same: there is nothing to map.")
     if min(rows.shape[1], len(rows)) < dims:
-        raise DataError(f"Embeddings of {rows.shape[1]} number cannot be mapped in {dims} dimensions.")
+        numbers = "1 number" if rows.shape[1] == 1 else f"{rows.shape[1]} numbers"
+        raise DataError(f"Embeddings of {numbers} cannot be mapped in {dims} dimensions.")
     if method is Method.PCA:
         return _pca(rows, dims, seed)
     if method is Method.TSNE:
@@ -110,9 +111,10 @@ def check_settings(method: Method, perplexity: float | None, neighbours: int | N
         raise InvalidRequestError(f"The perplexity is t-SNE's; {method.written} has none. Leave it out.")
     if neighbours is not None and method is not Method.UMAP:
         raise InvalidRequestError(f"The number of neighbours is UMAP's; {method.written} has none. Leave it out.")
-    if perplexity is not None and not 1 <= perplexity <= (n - 1) / 3:
+    most = max(1, (n - 1) / 3)
+    if perplexity is not None and not 1 <= perplexity <= most:
         raise InvalidRequestError(
-            f"A perplexity of {perplexity:g} does not fit {n:,} rows: give 1 to {(n - 1) / 3:.0f}, or leave it out."
+            f"A perplexity of {perplexity:g} does not fit {n:,} rows: give 1 to {int(most)}, or leave it out."
         )
     if neighbours is not None and not 2 <= neighbours < n:
         raise InvalidRequestError(f"{neighbours} neighbours do not fit {n:,} rows: give 2 to {n - 1}, or leave it out.")

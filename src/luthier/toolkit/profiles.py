@@ -4,6 +4,7 @@ On held-out rows whose user and product both have rows to learn from, the cosine
 percentile among those rows, and correlated with the target, as in the guide's notebook.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,15 @@ def profile_of(frame: Frame, column: str, rows: Rows | None = None) -> Profile:
         rows: that count; None for all.
 
     Raises:
-        DataError: no such column, or an empty cell.
+        DataError: no such column, an empty cell, or a list.
     """
     names: pd.Series[Any] = frame.column(column)
     if names.isna().any():
         empty = int(np.flatnonzero(names.isna())[0])
         raise DataError(f"'{column}' is empty in row {empty + 1}; fill it in or drop the row.")
+    for row, cell in enumerate(names):
+        if not isinstance(cell, Hashable):
+            raise DataError(f"'{column}' holds a {type(cell).__name__} in row {row + 1}; names are texts or numbers.")
     chosen = np.arange(len(frame)) if rows is None else rows
     groups = names.iloc[chosen].groupby(names.iloc[chosen]).indices
     means = [frame.vectors[chosen[places]].mean(axis=0, dtype=np.float64) for places in groups.values()]

@@ -204,6 +204,23 @@ def test_bad_input_is_told_in_words(luthier, table, line, words):
     assert words in result.exception.message
 
 
+@pytest.mark.parametrize("line", ["cluster FILE -k 2", "outliers FILE"])
+def test_what_cannot_be_drawn_is_said_before_anything_is_printed(luthier, tmp_path, line):
+    rows = [json.dumps([at, 1, at * at]) for at in range(3)]
+    pd.DataFrame({"Text": list("abc"), "embedding": rows}).to_csv(tmp_path / "three.csv", index=False)
+    words = [str(tmp_path / "three.csv") if word == "FILE" else word for word in line.split()]
+    result = luthier(*words, "--report", str(tmp_path / "page.html"))
+    assert "needs at least 4 rows; there are 3" in result.exception.message
+    assert result.stdout == ""
+    assert luthier(*words).exit_code == 0
+
+
+def test_a_seed_that_no_library_takes_is_refused_by_name(luthier, table):
+    result = luthier("cluster", str(table), "-k", "2", "--seed", str(2**32))
+    assert result.exit_code == 2
+    assert "--seed" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "toolkit"),
     [(MapMethod, map_.Method), (ClusterMethod, cluster.Method), (OutlierScore, outliers.Score)],

@@ -37,6 +37,12 @@ def test_without_git_hidden_vendored_and_ignored_folders_are_left_out(tree):
     assert list_files(tree) == ["a.py", "src/b.go", "src/deep/c.rs"]
 
 
+@pytest.mark.parametrize("line", ["!", "\\"])
+def test_a_line_that_is_no_pattern_is_passed_over_as_git_does(tree, line):
+    (tree / ".gitignore").write_text(f"{line}\n/made/\n")
+    assert list_files(tree) == ["a.py", "src/b.go", "src/deep/c.rs"]
+
+
 def test_with_git_its_own_word_counts(tree):
     subprocess.run(["git", "init", "-q", str(tree)], check=True)
     (tree / ".git/info/exclude").write_text("src/deep/\n")

@@ -61,7 +61,7 @@ def test_tsne_keeps_groups_together_and_repeats_itself(groups, dims):
         (np.array([[np.nan, 1]] + [[1, 2]] * 9), {}, DataError, "row 1 has something"),
         (np.arange(9.0)[:, None], {}, DataError, "of 1 number"),
         (np.eye(9), {"dims": 4}, InvalidRequestError, "2 or 3 dimensions"),
-        (np.eye(9), {"perplexity": 50}, InvalidRequestError, "give 1 to 3"),
+        (np.eye(9), {"perplexity": 50}, InvalidRequestError, "give 1 to 2"),
         (np.eye(9), {"neighbours": 5}, InvalidRequestError, "UMAP's"),
         (np.eye(9), {"method": Method.PCA, "perplexity": 5}, InvalidRequestError, "t-SNE's"),
         (np.eye(9), {"method": Method.UMAP, "neighbours": 9}, InvalidRequestError, "give 2 to 8"),

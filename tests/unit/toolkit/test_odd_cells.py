@@ -15,6 +15,8 @@ from luthier.toolkit.cluster import hdbscan
 from luthier.toolkit.diversity import measure_diversity
 from luthier.toolkit.frame import Frame, read_frame
 from luthier.toolkit.holdout import hold_out
+from luthier.toolkit.map import make_map
+from luthier.toolkit.profiles import profile_of
 from luthier.toolkit.zero_shot import Pieces, zero_shot
 
 VECTORS = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
@@ -41,6 +43,9 @@ def embed(texts: Any) -> Any:
         (lambda: FRAME.numbers("moment"), "Row 1 has Timestamp.* in column 'moment', which must hold a number"),
         (lambda: FRAME.numbers("span"), "Row 1 has .* in column 'span', which must hold a number"),
         (lambda: labels_of(FRAME, "list"), "holds a ndarray in row 1; classes are texts or whole numbers"),
+        (lambda: profile_of(FRAME, "list"), "'list' holds a ndarray in row 1; names are texts or numbers"),
+        (lambda: make_map(VECTORS, perplexity=3.9), "A perplexity of 3.9 does not fit 12 rows: give 1 to 3,"),
+        (lambda: make_map(VECTORS[:, :2], dims=3), "Embeddings of 2 numbers cannot be mapped in 3 dimensions"),
         (lambda: hold_out(100, 0.2, -1), "The seed is -1; it lies between 0 and"),
         (lambda: hdbscan(VECTORS, min_size=0), "at least 0 rows does not fit"),
         (lambda: zero_shot(Pieces.whole(VECTORS), ["a", "b"], embed, threshold=np.nan), "The threshold is nan"),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from luthier.reports.page import COLOURS, Page
-from luthier.reports.scatter import Group, Mark, Scatter, colour_of, coloured
+from luthier.reports.scatter import Group, Mark, Scatter, colour_of, coloured, no_formula
 from luthier.toolkit.cluster import Clustering
 from luthier.toolkit.dedupe import Duplicates
 from luthier.toolkit.diversity import Diversity
@@ -194,7 +194,7 @@ def diversity_png(found: Diversity, title: str) -> bytes:
     axes.axvline(
         found.whole.mean_similarity, color=_RED, linestyle=":", label=f"mean {found.whole.mean_similarity:.3f}"
     )
-    axes.set(title=title, xlabel="cosine of two rows", ylabel="pairs")
+    axes.set(title=no_formula(title), xlabel="cosine of two rows", ylabel="pairs")
     axes.legend()
     out = BytesIO()
     canvas.savefig(out, format="png")

@@ -66,7 +66,8 @@ class Scatter:
         groups: of points, drawn in this order.
         hover: (N,) what each point says.
         marks: places to point out.
-        shades: (N,) numbers that colour all points instead of the groups' colours, with `shade` their name.
+        shades: (N,) numbers that colour the points instead of the groups' colours, with `shade` their name; a group
+            where they are NaN has its own colour.
     """
 
     title: str
@@ -108,11 +109,12 @@ class Scatter:
         points = self.coordinates[group.rows]
         size = self._size * (0.6 if deep else 1.0) * (1.8 if group.large else 1.0)
         marker: dict[str, Any] = {"size": size, "opacity": 1.0 if group.large else 0.65, "symbol": group.symbol}
-        if self.shades is None:
+        shades = self._shades_of(group)
+        if shades is None:
             marker["color"] = group.colour
         else:
             marker |= {
-                "color": self.shades[group.rows],
+                "color": shades,
                 "colorscale": _SHADES,
                 "colorbar": {"title": escape(self.shade)},
             }
@@ -133,6 +135,11 @@ class Scatter:
         kind = go.Scatter if len(self.coordinates) <= 5_000 else go.Scattergl
         return kind(x=points[:, 0], y=points[:, 1], unselected={"marker": {"opacity": 0.05}}, **shown)
 
+    def _shades_of(self, group: Group) -> NDArray[np.float64] | None:
+        """The numbers that colour a group's points, (M,); None for a group of its own colour, as of empty cells."""
+        shades = self.shades[group.rows] if self.shades is not None else np.full(1, np.nan)
+        return shades if np.isfinite(shades).all() else None
+
     def png(self) -> bytes:
         """For paper: the same picture by matplotlib."""
         from matplotlib.figure import Figure as Canvas
@@ -147,26 +154,24 @@ class Scatter:
             style["linewidths"] = 1.0 if group.large else 0
             if group.large:
                 style["edgecolors"] = "#222222"
-            if self.shades is None:
-                style["c"] = group.colour
-            else:
-                style |= {"c": self.shades[group.rows], "cmap": "viridis"}
-            drawn = axes.scatter(*points.T, label=group.name, **style)
-            if self.shades is not None:
-                canvas.colorbar(drawn, label=self.shade)
+            shades = self._shades_of(group)
+            style |= {"c": group.colour} if shades is None else {"c": shades, "cmap": "viridis"}
+            drawn = axes.scatter(*points.T, label=no_formula(group.name), **style)
+            if shades is not None:
+                canvas.colorbar(drawn, label=no_formula(self.shade))
         for mark in self.marks:
             axes.scatter(*mark.place, marker="X", s=190, c=mark.colour, edgecolors="#111111", linewidths=1.4, zorder=5)
             box = {"boxstyle": "round,pad=0.25", "fc": "white", "ec": mark.colour, "alpha": 0.85}
             if deep:
-                axes.text(*mark.place, mark.name, fontsize=9)
+                axes.text(*mark.place, no_formula(mark.name), fontsize=9)
             else:
                 offset = {"xytext": (0, 13), "textcoords": "offset points"}
-                axes.annotate(mark.name, mark.place, ha="center", fontsize=9, bbox=box, zorder=6, **offset)
-        axes.set_title(self.title)
+                axes.annotate(no_formula(mark.name), mark.place, ha="center", fontsize=9, bbox=box, zorder=6, **offset)
+        axes.set_title(no_formula(self.title))
         for name, axis in zip(("xlabel", "ylabel", "zlabel"), self.axes, strict=False):
-            axes.set(**{name: axis})
+            axes.set(**{name: no_formula(axis)})
         if self.shades is None and len(self.groups) > 1:
-            legend = axes.legend(title=self.legend or None, loc="best", fontsize=9, markerscale=1.4)
+            legend = axes.legend(title=no_formula(self.legend) or None, loc="best", fontsize=9, markerscale=1.4)
             for handle in legend.legend_handles:
                 handle.set_alpha(1)
         if not deep:
@@ -180,17 +185,20 @@ class Scatter:
 def coloured(column: "pd.Series[Any]") -> tuple[tuple[Group, ...], NDArray[np.float64] | None]:
     """Groups of points by a column, and numbers to shade them by where it holds many.
 
-    Whole numbers from 1 to 5 have the colours of stars; other columns of few values one colour for each; many numbers a
-    scale; of many other values the sixteen most frequent have colours, the rest and empty cells are grey.
+    Whole numbers from 1 to 5 have the colours of stars; other columns of few values one colour for each; many numbers,
+    and many moments as years, a scale; of many other values the sixteen most frequent have colours. The rest and empty
+    cells are grey.
     """
-    numbers = pd.to_numeric(column, errors="coerce")
-    values = set(numbers.dropna().unique())
-    whole = bool(values) and not numbers.isna().any()
-    if whole and values <= set(STARS):
-        wanted = sorted(int(value) for value in values)
-        return tuple(Group(f"{star}", np.flatnonzero(numbers == star), STARS[star]) for star in wanted), None
-    if whole and len(values) > _NAMED:
-        return (Group(str(column.name), np.arange(len(column)), _GREY),), numbers.to_numpy(dtype=np.float64)
+    numbers = _numbers(column)
+    known = np.isfinite(numbers)
+    values = set(numbers[known].tolist())
+    if values and not column.notna().to_numpy()[~known].any():
+        empty = [Group("(empty)", np.flatnonzero(~known), _GREY)] if not known.all() else []
+        if values <= set(STARS):
+            stars = [Group(f"{star:g}", np.flatnonzero(numbers == star), STARS[int(star)]) for star in sorted(values)]
+            return (*empty, *stars), None
+        if len(values) > _NAMED:
+            return (*empty, Group(str(column.name), np.flatnonzero(known), COLOURS[0])), numbers
     names = column.astype(object).where(column.notna(), None)
     counts = names.dropna().map(str).value_counts()
     shown = sorted(counts.index[:_NAMED], key=_order) if len(counts) <= _NAMED else list(counts.index[:_NAMED])
@@ -200,6 +208,18 @@ def coloured(column: "pd.Series[Any]") -> tuple[tuple[Group, ...], NDArray[np.fl
     if len(rest):
         groups.insert(0, Group("other" if len(counts) > _NAMED else "(empty)", rest, _GREY))
     return tuple(groups), None
+
+
+def _numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    """A column's cells as numbers, (N,): moments as years with their fraction; NaN for what is none, such as truth."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        days = column.dt.day_of_year - 1 + (column - column.dt.normalize()) / pd.Timedelta(days=1)
+        years: NDArray[np.float64] = (column.dt.year + days / 366).to_numpy(dtype=np.float64)
+        return years
+    truth = column.map(lambda cell: isinstance(cell, bool | np.bool_))
+    if truth.any() or pd.api.types.is_timedelta64_dtype(column):
+        return np.full(len(column), np.nan)
+    return pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def colour_of(at: int) -> tuple[str, str]:
@@ -212,6 +232,11 @@ def hover_text(text: str) -> str:
     short = text if len(text) <= _HOVER_CHARACTERS else text[: _HOVER_CHARACTERS - 1] + "…"
     lines = [line for part in short.splitlines() for line in wrap(part, _HOVER_WIDTH)]
     return "<br>".join(escape(line) for line in lines)
+
+
+def no_formula(text: str) -> str:
+    """A text as it stands: matplotlib would read what is between two dollars as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _order(name: str) -> tuple[int, float, str]:

@@ -64,3 +64,37 @@ def test_shades_come_with_a_scale():
     )
     assert scatter.figure().data[0].marker.colorbar.title.text == "price"
     assert scatter.png().startswith(b"\x89PNG")
+
+
+def test_an_empty_cell_changes_nothing_for_the_others():
+    groups, shades = coloured(pd.Series([None, 5, 1, 5], name="Score"))
+    assert shades is None
+    assert [(group.name, group.colour) for group in groups][1:] == [("1", "red"), ("5", "darkgreen")]
+    groups, shades = coloured(pd.Series([np.nan, *(np.arange(99) / 7)], name="price"))
+    assert [(group.name, len(group.rows)) for group in groups] == [("(empty)", 1), ("price", 99)]
+    scatter = Scatter("t", np.zeros((100, 2), np.float32), ("x", "y"), groups, ["a"] * 100, shades=shades)
+    grey, scaled = scatter.figure().data
+    assert grey.marker.color == "#9aa3a8"
+    assert scaled.marker.color.tolist() == (np.arange(99) / 7).tolist()
+    assert scatter.png().startswith(b"\x89PNG")
+
+
+def test_moments_are_a_scale_of_years_and_truth_is_no_star():
+    groups, shades = coloured(pd.Series(pd.date_range("2012-01-01", periods=100, freq="30D"), name="Time"))
+    assert [group.name for group in groups] == ["Time"]
+    assert shades[0] == 2012
+    assert shades[-1] == pytest.approx(2020.13, abs=0.02)
+    hours = pd.Series([pd.NaT, *pd.date_range("2012-01-01", periods=48, freq="h", tz="UTC")], name="Time")
+    groups, shades = coloured(hours)
+    assert [(group.name, len(group.rows)) for group in groups] == [("(empty)", 1), ("Time", 48)]
+    assert shades[-1] == pytest.approx(2012 + 47 / 24 / 366)
+    assert [group.name for group in coloured(pd.Series([True] * 4))[0]] == ["True"]
+    assert [group.name for group in coloured(pd.Series([True, None], dtype=object))[0]] == ["(empty)", "True"]
+
+
+def test_dollars_are_no_formula():
+    places = np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32)
+    groups = (Group("$x_$ to $\\frac$", np.array([0, 1]), "red"), Group("b", np.array([2, 3]), "blue"))
+    mark = Mark("$^$", (0.0, 0.0), "red")
+    scatter = Scatter("$_$.csv", places, ("$_$", "$_$"), groups, ["t"] * 4, (mark,), legend="$_$")
+    assert scatter.png().startswith(b"\x89PNG")

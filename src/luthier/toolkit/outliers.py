@@ -98,16 +98,21 @@ def check_settings(neighbours: int | None, share: float | None, n: int) -> None:
 
 
 def robust_limit(scores: NDArray[np.float64], strictness: float = _STRICTNESS) -> float:
-    """Median and so many robust standard deviations, which outliers themselves hardly move."""
-    median = float(np.median(scores))
-    return median + strictness * 1.4826 * float(np.median(np.abs(scores - median)))
+    """Median and so many robust standard deviations, which outliers themselves hardly move.
+
+    Where more than half of the scores are the same, as those of rows that are there many times, the median deviation
+    is 0, and the mean deviation stands in for it (times 1.2533; Iglewicz and Hoaglin 1993).
+    """
+    off = np.abs(scores - np.median(scores))
+    deviation = 1.4826 * float(np.median(off)) or 1.2533 * float(off.mean())
+    return float(np.median(scores)) + strictness * deviation
 
 
 def _distances(rows: NDArray[np.float32], k: int) -> NDArray[np.float64]:
     from sklearn.neighbors import NearestNeighbors  # type: ignore[import-untyped]
 
     found, _ = NearestNeighbors(n_neighbors=k, metric="cosine", algorithm="brute").fit(rows).kneighbors()
-    means: NDArray[np.float64] = found.mean(axis=1, dtype=np.float64)
+    means: NDArray[np.float64] = found.mean(axis=1, dtype=np.float64).round(6)  # as exact as cosines of float32 are
     return means
 
 

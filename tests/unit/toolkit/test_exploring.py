@@ -272,3 +272,13 @@ def test_a_map_as_json_has_plain_types():
         "explained_variance": [0.5, 0.25],
         "points": [[0.0, 0.0], [0.0, 0.0]],
     }
+
+
+def test_rows_that_are_there_many_times_do_not_make_all_others_outliers():
+    random = np.random.default_rng(0)
+    often = np.repeat(random.normal(size=(10, 8)), 20, axis=0)
+    found = find_outliers(np.vstack([often, random.normal(size=(3, 8))]))
+    assert sorted(found.rows) == [200, 201, 202]
+    half = random.normal(size=(100, 8))
+    half[:60] = half[0]
+    assert len(find_outliers(half).rows) <= 10

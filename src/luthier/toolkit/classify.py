@@ -77,6 +77,7 @@ class Classification:
         return self.curves[-1].average_precision
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain types; rows count from 1."""
         return {
             "task": "classification",
             "target": self.predictor.target,
@@ -94,7 +95,7 @@ class Classification:
             "average_precision": {curve.name: curve.average_precision for curve in self.curves},
             "confusion": self.confusion.tolist(),
             "trials": [trial.as_dict() for trial in self.trials],
-            "rows": self.rows.tolist(),
+            "rows": (self.rows + 1).tolist(),
             "actual": list(self.actual),
             "predicted": list(self.predicted),
             "probabilities": self.probabilities.round(6).tolist(),

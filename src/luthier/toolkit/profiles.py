@@ -85,6 +85,7 @@ class Profiles:
         return groups
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain types; rows count from 1."""
         return {
             "task": "profiles",
             "user": self.users.column,
@@ -97,7 +98,7 @@ class Profiles:
             "pairs": len(self.rows),
             "correlation": self.correlation,
             "by_target": self.by_target(),
-            "rows": self.rows.tolist(),
+            "rows": (self.rows + 1).tolist(),
             "similarity": self.similarity.tolist(),
             "percentile": self.percentile.tolist(),
             "actual": self.actual.tolist(),

@@ -64,6 +64,7 @@ class Regression:
     rows: Rows
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain types; rows count from 1."""
         return {
             "task": "regression",
             "target": self.predictor.target,
@@ -74,7 +75,7 @@ class Regression:
             **self.test.as_dict(),
             "dummy": self.dummy.as_dict(),
             "trials": [trial.as_dict() for trial in self.trials],
-            "rows": self.rows.tolist(),
+            "rows": (self.rows + 1).tolist(),
             "actual": self.actual.tolist(),
             "predicted": self.predicted.tolist(),
         }

@@ -258,3 +258,11 @@ def test_columns_that_are_there_stay(reviews: Path, tmp_path: Path) -> None:
     written = pd.read_csv(out)
     assert set(written.label) == {"mine"}
     assert set(written.label_2) == {"bad", "good"}
+
+
+@pytest.mark.parametrize("command", ["classify", "regress", "profiles"])
+def test_rows_count_from_1_in_json(reviews: Path, command: str) -> None:
+    options = () if command == "profiles" else ("--method", "linear")
+    told = answer(command, reviews, "--target", "Score", *options)
+    stars = pd.read_parquet(reviews).Score
+    assert [stars[row - 1] for row in told["rows"]] == [float(one) for one in told["actual"]]

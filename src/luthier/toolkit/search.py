@@ -18,6 +18,9 @@ from luthier.types import Floats
 RANK_CONSTANT = 60
 """k of reciprocal rank fusion, 1 / (k + rank): Cormack, Clarke and Büttcher, SIGIR 2009."""
 _FUSED_DEPTH = 100  # ranks of each list that count, at least
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"  # Chinese and Japanese, whose words nothing parts
+# A letter or digit alone is a word too, but not that of "it's".
+_WORD = rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{2,}}|(?<!['\u2019])\b[^\W{_UNSPACED}]\b"
 
 
 @dataclass(frozen=True)
@@ -235,11 +238,16 @@ def best(scores: Floats, k: int) -> NDArray[np.int64]:
 
 
 def bm25(texts: Sequence[str], query: str) -> Floats:
-    """(N,) BM25 scores of texts for a question (Lucene's variant, k1 1.5, b 0.75); English stop words do not count."""
+    """(N,) BM25 scores of texts for a question (Lucene's variant, k1 1.5, b 0.75); English stop words do not count.
+
+    Of Chinese and Japanese each character counts as a word.
+    """
     import bm25s  # type: ignore[import-untyped]
 
     def words(of: list[str]) -> list[list[str]]:
-        cut: list[list[str]] = bm25s.tokenize(of, stopwords="en", return_ids=False, show_progress=False)
+        cut: list[list[str]] = bm25s.tokenize(
+            of, token_pattern=_WORD, stopwords="en", return_ids=False, show_progress=False
+        )
         return cut
 
     cut = words(list(texts))

@@ -74,6 +74,27 @@ def test_bm25_as_its_formula_says() -> None:
     assert bm25(["", ""], "apple").tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("texts", "query", "first"),
+    [
+        (["vitamin D", "vitamin C in pills"], "vitamin C", 1),
+        (["shoes of size 8", "shoes that are of size 9"], "size 9", 1),
+        (["狗粮很好", "这个咖啡很好喝"], "咖啡", 1),
+        (["犬の餌はよい", "コーヒーがおいしい"], "コーヒー", 1),
+        (["кофе вкусный", "корм для собак"], "Кофе", 0),
+    ],
+)
+def test_words_of_one_letter_and_words_that_nothing_parts_are_found(texts: list[str], query: str, first: int) -> None:
+    scores = bm25(texts, query)
+    assert scores.argmax() == first
+    assert scores[first] > scores[1 - first]
+
+
+def test_the_letter_after_an_apostrophe_is_no_word() -> None:
+    assert bm25(["it's", "a thing"], "what's s").tolist() == [0, 0]
+    assert bm25(["l'eau", "le pain"], "eau").argmax() == 0
+
+
 def test_places_of_the_best() -> None:
     scores = np.array([1, 3, 3, 2, 3], np.float32)
     assert best(scores, 2).tolist() == [1, 2]

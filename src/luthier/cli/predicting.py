@@ -1,11 +1,10 @@
 """What `luthier predict` does: the predictor read, the rows embedded as it wants them, the answers shown or written."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from luthier.errors import DataError
 from luthier.toolkit.frame import Frame, read_rows
 from luthier.toolkit.predictor import Predictor, load
 from luthier.toolkit.profiles import profile_of
+from luthier.toolkit.tables import cell_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,11 @@ def beside(rows: "pd.DataFrame", made: "pd.DataFrame") -> "pd.DataFrame":
 def write_rows(rows: "pd.DataFrame", path: Path) -> None:
     """Write rows as CSV, lists as JSON, or as Parquet, by the file's ending."""
     if path.suffix.lower() == ".csv":
-        listed = {str(name): rows[name].map(_as_text) for name in rows if rows[name].dtype == object}
+        listed = {  # pandas would leave out most of a long list
+            str(name): [cell_text(cell) if isinstance(cell, list | dict | np.ndarray) else cell for cell in rows[name]]
+            for name in rows
+            if rows[name].dtype == object
+        }
         rows.assign(**listed).to_csv(path, index=False)
     else:
         rows.to_parquet(path, index=False)
@@ -94,12 +98,6 @@ def write_profiles(frame: Frame, columns: Sequence[str], path: Path) -> None:
             pd.DataFrame({"column": column, "name": names, "rows": made.rows, "embedding": list(made.vectors)})
         )
     write_rows(pd.concat(parts, ignore_index=True), path)
-
-
-def _as_text(cell: Any) -> Any:
-    """A list or an object as JSON; pandas would leave out most of a long list."""
-    plain = cell.tolist() if isinstance(cell, np.ndarray) else cell
-    return json.dumps(plain, ensure_ascii=False, default=str) if isinstance(plain, list | dict) else cell
 
 
 def _frame(predictor: Predictor, source: PredictedSource) -> Frame:

@@ -143,8 +143,11 @@ def is_empty(cell: Any) -> bool:
 
 
 def vector_columns(table: pa.Table) -> list[str]:
-    """The columns whose first cell that is neither empty nor broken is a vector."""
-    return [name for name in table.column_names if _looks_like_vectors(table[name])]
+    """The columns whose first cell that is neither empty nor broken is a vector.
+
+    Lists of whole numbers are rather ids, unless the column is called an embedding, such as `ada_embedding`.
+    """
+    return [name for name in table.column_names if _looks_like_vectors(table[name], whole=USUAL_NAME in name.lower())]
 
 
 def _vector_column(table: pa.Table, path: Path) -> str:
@@ -164,26 +167,32 @@ def _vector_column(table: pa.Table, path: Path) -> str:
     return found[0]
 
 
-def _looks_like_vectors(column: pa.ChunkedArray) -> bool:
+def _looks_like_vectors(column: pa.ChunkedArray, *, whole: bool) -> bool:
+    """
+    Args:
+        whole: take whole numbers alone for vectors, too.
+    """
     kind = column.type
     if _is_list(kind):
-        return bool(pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+        return bool(pa.types.is_floating(kind.value_type) or (whole and pa.types.is_integer(kind.value_type)))
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return False
     texts = (text for chunk in column.chunks for cell in chunk if (text := cell.as_py()))
-    return next((told for text in islice(texts, _BROKEN) if (told := _tells(text)) is not None), False)
+    return next((told for text in islice(texts, _BROKEN) if (told := _tells(text, whole=whole)) is not None), False)
 
 
-def _tells(text: str) -> bool | None:
-    """Whether a cell says that its column holds vectors; None for what may be a broken one."""
+def _tells(text: str, *, whole: bool) -> bool | None:
+    """Whether a cell says that its column holds vectors; None for what says nothing or may be a broken one."""
     if not text.startswith("["):
         return False
     try:
         items = json.loads(text)
     except ValueError:
         return None
-    are_numbers = [isinstance(item, float | int) for item in items]
-    return None if any(are_numbers) and not all(are_numbers) else any(are_numbers)
+    wanted = float | int if whole else float
+    if any(isinstance(item, wanted) for item in items):
+        return True if all(isinstance(item, float | int) for item in items) else None
+    return None if any(isinstance(item, int) for item in items) else False
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from luthier.errors import DataError
+from luthier.errors import DataError, InvalidRequestError
 from luthier.toolkit.frame import to_rows
 from luthier.toolkit.tables import Table
 from luthier.toolkit.template import Template
@@ -92,8 +92,11 @@ def select(table: Table, template: Template, wish: Wish, *, count: Count | None 
     Raises:
         DataError: there is no column to tell new from old, a cell of it is empty, or no row is left. What `check`
             raises.
+        InvalidRequestError: `max_tokens` without `count`.
     """
     check_wish(table, wish)
+    if wish.max_tokens is not None and not count:
+        raise InvalidRequestError("`max_tokens` needs `count`, a function that says how many tokens each text has.")
     kept = np.zeros(table.n_rows, dtype=np.bool_)
     dropped = dict.fromkeys(("empty", "long", "old"), 0)
     newest: list[tuple[Any, int]] = []  # a heap, the oldest first
@@ -105,7 +108,7 @@ def select(table: Table, template: Template, wish: Wish, *, count: Count | None 
         if wish.drop_empty:
             here &= _has_text(rows)
             dropped["empty"] += int(np.count_nonzero(~here))
-        if wish.max_tokens is not None and count is not None:
+        if wish.max_tokens is not None and count:
             places = np.flatnonzero(here)
             counts = np.array(count([texts[place] for place in places]))
             here[places[counts > wish.max_tokens]] = False
@@ -146,13 +149,27 @@ def _keep_newest(
     heap: list[tuple[Any, int]], n: int, times: Sequence[Any], here: NDArray[np.bool_], first_row: int, by: str
 ) -> None:
     for place in np.flatnonzero(here).tolist():
-        row, time = first_row + place, times[place]
+        row, time = first_row + place, _moment(times[place])
         if time is None or time != time:  # NaN is no time either
             raise DataError(f"Row {row + 1} is empty in column '{by}', which must tell for every row how new it is.")
-        if len(heap) < n:
-            heapq.heappush(heap, (time, row))
-        else:
-            heapq.heappushpop(heap, (time, row))
+        try:
+            if len(heap) < n:
+                heapq.heappush(heap, (time, row))
+            else:
+                heapq.heappushpop(heap, (time, row))
+        except TypeError:
+            raise DataError(
+                f"Row {row + 1} has {times[place]!r} in column '{by}', which cannot be compared with {heap[0][0]!r} in "
+                f"row {heap[0][1] + 1}. All rows must have numbers there, or all texts such as 2026-01-31."
+            ) from None
+
+
+def _moment(cell: Any) -> Any:
+    """A number that is written as a text, as that number."""
+    try:
+        return float(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return cell
 
 
 def _said(dropped: dict[str, int]) -> str:

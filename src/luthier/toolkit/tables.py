@@ -259,8 +259,14 @@ def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def cell_text(cell: Any) -> str:
+    """What a cell says: lists and objects as JSON, all of them, other things as Python prints them."""
+    plain = cell.tolist() if isinstance(cell, np.ndarray) else cell
+    return _as_json(plain) if isinstance(plain, list | dict) else str(cell)
+
+
 def _as_json(cell: Any) -> str:
-    return json.dumps(cell, ensure_ascii=False)
+    return json.dumps(cell, ensure_ascii=False, default=str)
 
 
 @contextmanager

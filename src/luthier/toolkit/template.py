@@ -9,7 +9,7 @@ from typing import Any, Self
 import pandas as pd
 
 from luthier.errors import DataError
-from luthier.toolkit.tables import Table, open_table
+from luthier.toolkit.tables import Table, cell_text, open_table
 
 
 @dataclass(frozen=True)
@@ -86,4 +86,4 @@ def _name(field: str | None, spec: str | None, conversion: str | None) -> str | 
 
 
 def _as_text(column: "pd.Series[Any]") -> list[str]:
-    return ["" if empty else str(cell) for cell, empty in zip(column, column.isna(), strict=True)]
+    return ["" if empty else cell_text(cell) for cell, empty in zip(column, column.isna(), strict=True)]

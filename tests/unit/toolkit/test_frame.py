@@ -76,15 +76,23 @@ def test_the_model_is_told_by_the_file(tmp_path: Path) -> None:
         ("r.csv", 'embedding\n"[1, 2]"\n"__import__(1)"\n', "Row 2 has something .* no list of numbers"),
         ("r.csv", 'embedding\n"[1, 2]"\n"[[1, 2]]"\n', "Row 2 has 0 numbers"),
         ("r.csv", 'a,embedding\n1,"[1, 2]"\n2,\n', "Row 2 has nothing in column 'embedding'"),
-        ("r.csv", 'v\n"[1, 2"\n"[1, 2]"\n', "Row 1 has something in column 'v' of r.csv that is no list of numbers"),
-        ("r.csv", 'v\n"[1, nan]"\n"[1, 2]"\n', "Row 1 has something in column 'v' of r.csv that is no list of numbers"),
-        ("r.csv", 'v\n"[1, ""x""]"\n"[1, 2]"\n', "Row 1 has something in column 'v' of r.csv that is no list"),
+        (
+            "r.csv",
+            'v\n"[0.5, 2"\n"[0.5, 2]"\n',
+            "Row 1 has something in column 'v' of r.csv that is no list of numbers",
+        ),
+        (
+            "r.csv",
+            'v\n"[0.5, nan]"\n"[0.5, 2]"\n',
+            "Row 1 has something in column 'v' of r.csv that is no list of numbers",
+        ),
+        ("r.csv", 'v\n"[0.5, ""x""]"\n"[0.5, 2]"\n', "Row 1 has something in column 'v' of r.csv that is no list"),
         ("r.csv", "embedding\n[1 2]\n[3 4]\n", "Row 1 has something in column 'embedding' of r.csv that is no list"),
         ("r.csv", 'embedding\nx\n"[3, 4]"\n', "Row 1 has something in column 'embedding' of r.csv that is no list"),
         ("r.csv", 'v\n"[""a""]"\n[1]\n', "has no column of embeddings. The columns are v"),
         ("r.csv", "v\n[note]\ntext\n", "has no column of embeddings. The columns are v"),
         ("r.csv", b"a\n\xff\n", "r.csv cannot be read: .*UTF8"),
-        ("r.jsonl", '{"v": [1, null]}\n{"v": [1, 2]}\n', "Row 1 has something in column 'v' of r.jsonl that is no"),
+        ("r.jsonl", '{"v": [0.5, null]}\n{"v": [0.5, 2]}\n', "Row 1 has something in column 'v' of r.jsonl that is no"),
         ("r.jsonl", "{}\n[1]\n", "r.jsonl, line 2 is no object"),
         ("r.jsonl", '{"a": 1}\n{"a": \n', "r.jsonl, line 2 is not JSON"),
         ("r.jsonl", '{"embedding": [1, 2]}\n{"embedding": [1]}\n', "Row 2 has 1 numbers"),
@@ -123,6 +131,25 @@ def test_texts_from_templates() -> None:
     assert texts_of(rows, "a") == ["x", ""]
     assert texts_of(rows, "{{{a}}} = {b.c:d}") == ["{x} = 1", "{} = 2"]
     assert texts_of(rows, "{odd}") == ["o", "p"]  # a column's own name goes before its reading as a template
+
+
+def test_long_lists_in_templates_are_whole() -> None:
+    rows = pd.DataFrame({"tags": [np.arange(2000), ["\u00fc", 1]]})
+    whole, other = texts_of(rows, "tags")
+    assert json.loads(whole) == list(range(2000))
+    assert other == '["\u00fc", 1]'
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_lists_of_whole_numbers_are_no_embeddings(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"r.{kind}"
+    if kind == "jsonl":
+        path.write_text('{"ids": [1, 2], "v": [0.5, 1]}\n{"ids": [3], "v": [1, 0]}\n', encoding="utf-8")
+    else:
+        path.write_text('ids,v\n"[1, 2]","[0, 1]"\n[3],"[1, 0.5]"\n', encoding="utf-8")
+    frame = read_frame(path)
+    assert frame.vectors.shape == (2, 2)
+    assert list(frame.rows.columns) == list(read_rows(path).columns) == ["ids"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from luthier.errors import DataError
+from luthier.errors import DataError, LuthierError
 from luthier.toolkit.frame import read_frame
 from luthier.toolkit.obtain import PIECE, Obtained, obtain
 from luthier.toolkit.selection import Wish
@@ -105,6 +105,17 @@ def test_a_time_that_is_no_number_is_refused(tmp_path: Path) -> None:
         run(tmp_path / "r.jsonl", tmp_path / "o.parquet", wish=Wish(newest=1))
 
 
+def test_numbers_that_are_written_as_texts_are_compared_as_numbers(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"Text": "a", "Time": "10"}\n{"Text": "b", "Time": "9"}\n', encoding="utf-8")
+    run(tmp_path / "r.jsonl", tmp_path / "o.parquet", wish=Wish(newest=1))
+    assert read_frame(tmp_path / "o.parquet").rows["Text"].tolist() == ["a"]
+    (tmp_path / "r.csv").write_text("Text,Time\na,10\nb,9\nc,soon\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"Row 3 has 'soon' in column 'Time', which cannot be compared with 10\.0 in row 1"
+    ):
+        run(tmp_path / "r.csv", tmp_path / "o.parquet", wish=Wish(newest=1))
+
+
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     source = write(tmp_path / "r.jsonl", 4 * PIECE + 100)
     run(source, tmp_path / "whole.parquet")
@@ -182,13 +193,14 @@ def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
         ({"wish": Wish(newest=1, by="Date")}, "no column 'Date' to tell the newest rows by"),
         ({"wish": Wish(newest=1, by="Text")}, "Row 1 is empty in column 'Text'"),
         ({"wish": Wish(max_tokens=1), "count": lambda texts: [9] * len(texts)}, "No row .* left .*20 are too long"),
+        ({"wish": Wish(max_tokens=1)}, "`max_tokens` needs `count`"),
         ({"output": "o.xls"}, r"o.xls is no kind of table that is written here. Name a .parquet, .csv, .tsv, .jsonl"),
         ({"output": "none/o.csv"}, "There is no folder .*none to write o.csv into"),
     ],
 )
 def test_what_does_not_fit_is_told_before_any_work(tmp_path: Path, options: dict[str, Any], words: str) -> None:
     output, fake = tmp_path / options.pop("output", "o.csv"), Fake()
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(LuthierError, match=words):
         run(write(tmp_path / "r.csv", 20), output, fake, **options)
     assert fake.asked == []
     assert not output.exists()

@@ -32,6 +32,7 @@ from luthier.modeling.chat_template import ChatTemplate
 from luthier.modeling.loader import BaseModel, compute_dtype, load_base
 from luthier.storage.blobs import Blobs
 from luthier.storage.db import Database
+from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore, event
 from luthier.storage.models import TunedModelStore
 from luthier.training import defaults
@@ -69,7 +70,7 @@ def run(job_id: str, settings: Settings, pipe: int) -> int:
                 logger.info("%s is %s: nothing to do", job_id, job.status)
                 return 0
             watch.start()
-            return _attempt(job, settings, jobs, TunedModelStore(database), watch)
+            return _attempt(job, settings, jobs, database, watch)
     except Timeout:
         return _fail(jobs, job_id, "Another process still trains this job; it did not stop in time.")
     finally:
@@ -77,10 +78,10 @@ def run(job_id: str, settings: Settings, pipe: int) -> int:
         database.close()
 
 
-def _attempt(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore, watch: Watch) -> int:
+def _attempt(job: Job, settings: Settings, jobs: JobStore, database: Database, watch: Watch) -> int:
     """Train, and turn every way in which that can fail into words."""
     try:
-        _train(job, settings, jobs, models, watch)
+        _train(job, settings, jobs, database, watch)
     except ConflictError as error:  # it was cancelled or taken up elsewhere at the last moment
         logger.warning("%s", error.message)
     except LuthierError as error:
@@ -92,7 +93,8 @@ def _attempt(job: Job, settings: Settings, jobs: JobStore, models: TunedModelSto
     return 0
 
 
-def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore, watch: Watch) -> None:
+def _train(job: Job, settings: Settings, jobs: JobStore, database: Database, watch: Watch) -> None:
+    models = TunedModelStore(database)
     story = Story(jobs, job.id, settings.progress_seconds)
     bases = BaseStore(settings)
     parent = find_parent(job.model, settings, models, bases)
@@ -102,7 +104,7 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
     if local.note is not None:
         story.note(local.note, key="base")
     base = load_base(parent.weights or local.path, compute_dtype())
-    read = _reader(job, settings, base, ChatTemplate.of(local.path))
+    read = _reader(job, settings, FileStore(database), base, ChatTemplate.of(local.path))
     examples, valid = read(job.training_file), read(job.validation_file)
     resolved = job.resolved or defaults.resolve(job.hyperparameters, n_examples=len(examples), parent_rank=parent.rank)
     if job.resolved is None:
@@ -139,18 +141,21 @@ def _train(job: Job, settings: Settings, jobs: JobStore, models: TunedModelStore
 
 
 def _reader(
-    job: Job, settings: Settings, base: BaseModel, template: ChatTemplate | None
+    job: Job, settings: Settings, files: FileStore, base: BaseModel, template: ChatTemplate | None
 ) -> Callable[[str | None], list[Any]]:
     """Reads a file of the job as tokens, in the form that its objective learns from; no file is an empty list.
 
-    The reader raises DataError: a line is longer than the base's context, or cannot be used; file and line are named.
+    The reader raises DataError: lines are longer than the base's context, or one cannot be used; file and lines are
+    named.
     """
     read = read_pairs if job.hyperparameters.objective is Objective.DPO else read_examples
 
     def reader(file_id: str | None) -> list[Any]:
         if file_id is None:
             return []
-        return list(read(Blobs(settings).path(file_id), base.tokenizer, base.context_length, template))
+        path = Blobs(settings).path(file_id)
+        name = f"{files.get(file_id).filename} ({file_id})"
+        return list(read(path, base.tokenizer, base.context_length, template, name=name))
 
     return reader
 

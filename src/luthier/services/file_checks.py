@@ -3,24 +3,30 @@
 import itertools
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from pathlib import Path
 
 from luthier.config import Settings
 from luthier.datasets.conversations import ChatExample
 from luthier.datasets.examples import Format, iterate_examples
 from luthier.datasets.jsonl import Example
+from luthier.datasets.lengths import TooLong
 from luthier.datasets.turns import write
 from luthier.domain.file import File, FileStatus, Purpose
 from luthier.domain.hyperparameters import Hyperparameters, Objective
 from luthier.domain.job import Dialect, Job
 from luthier.errors import DataError, InvalidRequestError, NotFoundError
 from luthier.modeling.chat_template import ChatTemplate
+from luthier.modeling.loader import context_length
+from luthier.modeling.tokenizer import HFTokenizer
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
 
 _MAX_SHOWN = 5
+_MAX_COUNTED_BYTES = 2 << 20  # of a job's examples that are tokenized to see their length: about a second
 
 
 class Unknown(Enum):
@@ -55,6 +61,41 @@ class _Look:
     labels: Counter[str] = field(default_factory=Counter)
 
 
+class _Lengths:
+    """Counts the tokens of those examples alone that may be too long for a base.
+
+    A token is a byte at least, so a text of fewer bytes than the limit never exceeds it. (Tokenizers that write a few
+    rare characters as several may come to more; the job counts all examples again.) No more than a bounded number of
+    bytes is tokenized, so that a request is answered soon.
+
+    Args:
+        folder: of the base.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bytes_left = _MAX_COUNTED_BYTES
+        self.limit = context_length(folder)
+
+    @cached_property
+    def _tokenizer(self) -> HFTokenizer:
+        return HFTokenizer(self._folder)
+
+    def count(self, texts: Sequence[str], *, start: bool) -> int:
+        """The tokens of one sequence, 0 where they were not counted.
+
+        Args:
+            texts: tokenized apart.
+            start: what the base wants before every text is not in them yet.
+        """
+        size = sum(len(text.encode()) for text in texts)
+        if not self.limit < size + 1 <= self._bytes_left:  # a token may stand before the text
+            return 0
+        self._bytes_left -= size
+        before = len(self._tokenizer.start_ids) if start else 0
+        return before + sum(len(self._tokenizer.encode(text)) for text in texts)
+
+
 class FileChecks:
     """Looks at a job's files, with the eyes of its base's chat template."""
 
@@ -63,8 +104,11 @@ class FileChecks:
         self._files = files
         self._blobs = blobs
 
-    def check(self, job: Job, template: Template) -> JobData:
+    def check(self, job: Job, template: Template, folder: Path | None) -> JobData:
         """
+        Args:
+            folder: of the base, None before it is pulled.
+
         Raises:
             InvalidRequestError: the first thing found to be wrong.
         """
@@ -76,11 +120,12 @@ class FileChecks:
                 "Classification metrics are computed on a validation file; set validation_file too.",
                 param="validation_file",
             )
-        seen = self._look(train, "training_file", template)
+        lengths = _Lengths(folder) if folder is not None else None
+        seen = self._look(train, "training_file", template, lengths)
         _check_format(job, seen.format, template)
         warnings: tuple[str, ...] = ()
         if valid is not None:
-            other = self._look(valid, "validation_file", template)
+            other = self._look(valid, "validation_file", template, lengths)
             if other.format is not seen.format:
                 raise InvalidRequestError(
                     f"A line of the training file is {seen.format}, one of the validation file {other.format}. Both "
@@ -106,25 +151,32 @@ class FileChecks:
             raise InvalidRequestError(f"{file_id} ({file.filename}) cannot be used. {file.status_details}", param=param)
         return file
 
-    def _look(self, file: File, param: str, template: Template) -> _Look:
+    def _look(self, file: File, param: str, template: Template, lengths: _Lengths | None) -> _Look:
         """
         Raises:
-            InvalidRequestError: the template does not take a line, or leaves a part of it out.
+            InvalidRequestError: the template does not take a line, or leaves a part of it out; or lines are too long.
         """
         seen = _Look()
+        name = f"{file.filename} ({file.id})"
+        too_long = TooLong(lengths.limit if lengths is not None else 0)
         for number, example in iterate_examples(self._blobs.path(file.id), self._max_line_bytes):
             seen.n_examples += 1
+            sequences: list[list[str]] = []
             if isinstance(example, Example):
                 seen.labels[example.completion] += 1
-                continue
-            seen.format = Format.CHAT if isinstance(example, ChatExample) else Format.PREFERENCE
-            if isinstance(template, ChatTemplate):
-                try:
-                    write(example, template)
-                except DataError as error:
-                    raise InvalidRequestError(
-                        f"{file.id} ({file.filename}), line {number}: {error.message}", param=param
-                    ) from None
+                sequences.append([example.prompt, example.completion])
+            else:
+                seen.format = Format.CHAT if isinstance(example, ChatExample) else Format.PREFERENCE
+                if isinstance(template, ChatTemplate):
+                    try:
+                        sequences += [[text for text, _ in pieces] for pieces in write(example, template)]
+                    except DataError as error:
+                        raise InvalidRequestError(f"{name}, line {number}: {error.message}", param=param) from None
+            if lengths is not None and not too_long.enough:
+                for texts in sequences:
+                    too_long.look(number, lengths.count(texts, start=isinstance(example, Example)))
+        if message := too_long.message(name):
+            raise InvalidRequestError(message, param=param)
         return seen
 
 

@@ -14,7 +14,7 @@ from luthier.executors import tracking
 from luthier.executors.parents import Parent, find_parent
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.chat_template import ChatTemplate
-from luthier.services.file_checks import UNKNOWN, FileChecks, Unknown
+from luthier.services.file_checks import UNKNOWN, FileChecks
 from luthier.services.metadata import check_metadata
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
@@ -74,7 +74,9 @@ class JobChecks:
         if job.wandb is not None:
             tracking.check(job.wandb, os.environ)
         parent = self._parent(job)
-        data = self._files.check(job, self._template(parent))
+        local = self._bases.local(parent.base)  # what is there is asked; a base that is not pulled yet is not
+        template = UNKNOWN if local is None else ChatTemplate.of(local.path)
+        data = self._files.check(job, template, local.path if local is not None else None)
         hp = job.hyperparameters
         if hp.batch_size is not None and hp.batch_size > data.n_examples:
             raise InvalidRequestError(
@@ -82,11 +84,6 @@ class JobChecks:
                 param="batch_size",
             )
         return Checked(defaults.resolve(hp, n_examples=data.n_examples, parent_rank=parent.rank), data.warnings)
-
-    def _template(self, parent: Parent) -> ChatTemplate | Unknown | None:
-        """The base's chat template, as far as it is known before the base is pulled."""
-        local = self._bases.local(parent.base)
-        return UNKNOWN if local is None else ChatTemplate.of(local.path)
 
     def _parent(self, job: Job) -> Parent:
         try:

@@ -202,7 +202,7 @@ def test_what_does_not_fit_the_objective_names_the_line(tmp_path: Path) -> None:
         read_pairs(file(tmp_path, chat(USER, ANSWER)), ByteTokenizer(), 200, plain())
     with pytest.raises(DataError, match="line 1: the base has no chat template"):
         read_examples(file(tmp_path, chat(USER, ANSWER)), ByteTokenizer(), 200)
-    with pytest.raises(DataError, match="line 1: the example has 23 tokens; the model takes 20"):
+    with pytest.raises(DataError, match=r"the 20 tokens that the model takes: line 1 \(24 tokens\)"):
         read_pairs(file(tmp_path, PREFERENCE), ByteTokenizer(), 20, plain())
 
 

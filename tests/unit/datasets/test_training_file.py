@@ -137,9 +137,17 @@ def test_empty_prompt_is_the_end_of_text(tmp_path: Path) -> None:
     assert (example.input_ids, example.completion_mask) == ((256, 99), (False, True))
 
 
-def test_too_long_an_example_names_its_line(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "a.jsonl", ("a", " b"), ("a" * 9, " b"))
-    with pytest.raises(DataError, match=r"a\.jsonl, line 2: the example has 11 tokens; the model takes 10"):
+def test_examples_that_are_too_long_are_told_together_by_their_lines(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.jsonl", ("a", " b"), ("a" * 9, " b"), ("a", " b"), ("a" * 2000, " b"))
+    with pytest.raises(DataError) as told:
+        read_examples(path, ByteTokenizer(), 10, name="mine.jsonl")
+    assert told.value.message == (
+        "mine.jsonl has examples longer than the 10 tokens that the model takes: line 2 (11 tokens), line 4 (2,002 "
+        "tokens). Shorten or remove them (`luthier prepare` offers to remove them), then create the job with the new "
+        "file."
+    )
+    write_lines(path, *[("a" * 9, " b")] * 6)
+    with pytest.raises(DataError, match=r"line 5 \(11 tokens\) and others\. Shorten"):
         read_examples(path, ByteTokenizer(), 10)
 
 

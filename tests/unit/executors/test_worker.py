@@ -165,7 +165,10 @@ def test_an_example_that_is_too_long_fails_with_its_line(jobs, claim, run, data)
     assert run(job) == 1
     failed = jobs.get(job.id)
     assert failed.status is Status.FAILED
-    assert "file-long, line 2: the example has 602 tokens; the model takes 512" in failed.error
+    expected = (
+        "rows.jsonl (file-long) has examples longer than the 512 tokens that the model takes: line 2 (602 tokens)."
+    )
+    assert failed.error.startswith(expected)
     assert messages(jobs, job)[-1] == f"Fine-tune failed. {failed.error}"
 
 

@@ -10,6 +10,7 @@ from luthier.domain.job import Dialect, WandbRun
 from luthier.errors import InvalidRequestError
 from luthier.executors import tracking
 from luthier.modeling.bases import BaseStore
+from luthier.services import file_checks
 from luthier.services.files import FileService
 from luthier.services.fine_tunes import CreateFineTune, FineTuneService
 from luthier.storage.blobs import Blobs
@@ -71,7 +72,7 @@ def create(settings, chat_base):
         ([PAIR], None, "method", "holds preference examples. They are for the method 'dpo'"),
         ([CHAT], DPO, "training_file", "learns from preference examples, and a line of .* is a chat example"),
         ([PROMPT], DPO, "training_file", "is a prompt with its completion"),
-        ([CHAT, TOOLED], None, "training_file", r"\(a.jsonl\), line 2: it has `tools`"),
+        ([CHAT, TOOLED], None, "training_file", r"a.jsonl \(file-\w+\), line 2: it has `tools`"),
         ([CHAT], Hyperparameters(prompt_loss_weight=0.5), "prompt_loss_weight", "is for prompts with completions"),
         ([CHAT], Hyperparameters(beta=0.1), "beta", "The method 'supervised' has no beta"),
         ([PAIR], Hyperparameters(objective=Objective.DPO, beta=0), "beta", "above 0"),
@@ -143,3 +144,23 @@ def test_weights_and_biases_needs_package_and_key(create, monkeypatch, tmp_path)
     for wrong in (WandbRun("a/b"), WandbRun(" "), WandbRun("p", tags=("t" * 65,))):
         with pytest.raises(InvalidRequestError, match="cannot be at Weights & Biases"):
             create([CHAT], wandb=wrong)
+
+
+def test_examples_too_long_for_a_base_that_is_here_are_refused_at_once(create, monkeypatch):
+    long = {**PROMPT, "prompt": "a" * 600}
+    with pytest.raises(InvalidRequestError, match=r"the 512 tokens .*: line 2 \(602 tokens\), line 3 \(602") as told:
+        create([PROMPT, long, long])
+    assert (told.value.param, told.value.message.startswith("a.jsonl (file-")) == ("training_file", True)
+    with pytest.raises(InvalidRequestError, match=r"line 1 \(602 tokens\)\. Shorten") as told:
+        create([PROMPT] * 2, valid=[long])
+    assert told.value.param == "validation_file"
+    conversation = {"messages": [{"role": "user", "content": "hi" * 300}, MESSAGES[1]]}
+    with pytest.raises(InvalidRequestError, match=r"line 2 \(\d+ tokens\)\. Shorten"):
+        create([CHAT, conversation])
+    monkeypatch.setattr(file_checks, "_MAX_COUNTED_BYTES", 100)  # what takes too long to count is left to the job
+    create([PROMPT, long])
+
+
+def test_examples_that_cannot_be_too_long_are_not_tokenized(create, monkeypatch):
+    monkeypatch.setattr(file_checks, "HFTokenizer", None)
+    create([{**PROMPT, "prompt": "a" * 509}] * 2)

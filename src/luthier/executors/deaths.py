@@ -1,6 +1,7 @@
 """Why a trainer ended, in words for the owner of its job."""
 
 import errno
+import re
 import signal
 from pathlib import Path
 
@@ -9,6 +10,8 @@ _LESS_MEMORY = (
 )
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 _TAIL_BYTES = 4096
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def reason(error: Exception) -> str:
@@ -16,9 +19,17 @@ def reason(error: Exception) -> str:
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _NO_MEMORY):
         return f"The training process ran out of memory. {_LESS_MEMORY}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if _errno(error) in _DISK_FULL or "disk is full" in text:  # the latter in SQLite's words
         return "The disk of the server is full. Make room, then create the job again."
     return f"The training process met an error that it did not expect: {type(error).__name__}: {text}"
+
+
+def _errno(error: Exception) -> int | None:
+    """The system's number of an error. Safetensors' own errors, which are no OSError, have it in their words."""
+    if isinstance(error, OSError):
+        return error.errno
+    number = _RUST_ERROR.search(str(error))
+    return int(number[1]) if number else None
 
 
 def describe_death(exit_code: int, log: Path) -> str:

@@ -1,6 +1,5 @@
 """What can be known to be wrong with a fine-tune before it trains. `param` of each error names the field."""
 
-import math
 import os
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from luthier.training import defaults
 # field → (least, most)
 _WHOLE = {"n_epochs": (1, 50), "batch_size": (1, 256), "lora_rank": (1, 256), "seed": (0, 2**31 - 1)}
 _MAX_MULTIPLIER = _MAX_BETA = 10.0
+_CLASSIFICATION_BETAS = (0.001, 1000.0)  # beyond, the score is precision or recall alone, and their squares overflow
 # what means nothing to an objective
 _FOREIGN = {
     Objective.SUPERVISED: ("beta",),
@@ -182,9 +182,11 @@ def _check_classification(hp: Hyperparameters) -> None:
             "classification_betas weigh precision against recall, which needs classification_positive_class.",
             param="classification_betas",
         )
-    if wrong := [beta for beta in betas if not (beta > 0 and math.isfinite(beta))]:
+    least, most = _CLASSIFICATION_BETAS
+    if wrong := [beta for beta in betas if not least <= beta <= most]:
         raise InvalidRequestError(
-            f"classification_betas holds {wrong[0]}; each beta must be above 0.", param="classification_betas"
+            f"classification_betas holds {wrong[0]}; each beta must be from {least:g} to {most:g}.",
+            param="classification_betas",
         )
 
 

@@ -291,6 +291,7 @@ def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):
             "ran out of memory",
         ),
         (OSError(28, "No space left on device"), "disk of the server is full"),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), "disk of the server is full"),
         (KeyError("x"), "did not expect: KeyError: 'x'"),
     ],
 )

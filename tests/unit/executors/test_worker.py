@@ -7,6 +7,7 @@ import time
 
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from luthier.completion.decoder import load_decoder
@@ -25,6 +26,7 @@ from luthier.storage.db import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import TunedModelStore
+from luthier.training import checkpoint
 
 _HP = Hyperparameters(n_epochs=2, batch_size=4, seed=1)
 _CLASSIFY = Hyperparameters(
@@ -170,6 +172,16 @@ def test_an_example_that_is_too_long_fails_with_its_line(jobs, claim, run, data)
     )
     assert failed.error.startswith(expected)
     assert messages(jobs, job)[-1] == f"Fine-tune failed. {failed.error}"
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_fails_with_a_sentence(jobs, claim, run, monkeypatch):
+    def full(*_):  # what safetensors raises on a full file system
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    job = claim()
+    assert run(job) == 1
+    assert jobs.get(job.id).error == "The disk of the server is full. Make room, then create the job again."
 
 
 def test_a_base_that_is_gone_fails_with_its_name(jobs, claim, run):

@@ -201,6 +201,7 @@ def test_metrics_need_a_validation_file(service, request_for):
         (replace(_BINARY, classification_n_classes=1), [" yes"], "classification_n_classes", "at least 2"),
         (replace(_BINARY, classification_betas=(1.0, 0.0)), [" yes"], "classification_betas", "0.0"),
         (replace(_BINARY, classification_betas=(math.nan,)), [" yes"], "classification_betas", "nan"),
+        (replace(_BINARY, classification_betas=(1e200,)), [" yes"], "classification_betas", "0.001 to 1000"),
         (
             Hyperparameters(compute_classification_metrics=True, classification_n_classes=3),
             [" yes"],

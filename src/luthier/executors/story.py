@@ -7,7 +7,7 @@ from dataclasses import asdict
 from luthier.catalogue.pull import PullProgress, Stage
 from luthier.domain.hyperparameters import Hyperparameters, Objective, ResolvedHyperparameters
 from luthier.storage.jobs import JobStore, event
-from luthier.training.progress import CheckpointSaved, EpochDone, Progress, StepDone
+from luthier.training.progress import CheckpointSaved, EpochDone, Progress, StartedAgain, StepDone
 
 _MEGABYTE = 1_000_000
 _STAGES = {
@@ -65,6 +65,12 @@ class Story:
             self.note(message, key=f"epoch-{progress.epoch}")
         elif isinstance(progress, CheckpointSaved):
             self._jobs.transition(self._job_id, checkpoint_step=progress.step)
+        elif isinstance(progress, StartedAgain):
+            told = (
+                f"The checkpoint after step {progress.step} was made with another version of the server or of the base "
+                "(its weights, learning rate or number format), so the job starts again from its beginning"
+            )
+            self._jobs.transition(self._job_id, event(told, level="warn"), checkpoint_step=None)
         elif isinstance(progress, StepDone):
             self._step(progress)
 

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from luthier.durable import whole_folder
-from luthier.errors import TrainingError
 from luthier.training.progress import EpochModel, ResultRow
 
 _KEPT = 2  # checkpoints; an older one is there in case the newest is damaged
@@ -30,7 +29,7 @@ class RunState:
     """How far a run has come.
 
     Args:
-        fingerprint: what the run is: a checkpoint of another one is refused.
+        fingerprint: what the run is: a checkpoint of another one is not gone on with.
         rows: one for each step done.
     """
 
@@ -67,12 +66,8 @@ class Checkpoints:
             shutil.rmtree(old)
         return path
 
-    def newest(self, fingerprint: str) -> tuple[RunState, dict[str, torch.Tensor]] | None:
-        """The last state that can be read, None when there is none.
-
-        Raises:
-            TrainingError: it belongs to another run.
-        """
+    def newest(self) -> tuple[RunState, dict[str, torch.Tensor]] | None:
+        """The last state that can be read, None when there is none."""
         for path in self._found():
             try:
                 card = json.loads((path / _STATE).read_text(encoding="utf-8"))
@@ -80,13 +75,13 @@ class Checkpoints:
                 state = RunState(card["fingerprint"], [ResultRow(**row) for row in card["rows"]])
             except (OSError, ValueError, KeyError, TypeError, SafetensorError):
                 continue  # damaged: an older one may be whole
-            if state.fingerprint != fingerprint:
-                raise TrainingError(
-                    f"{path} is a checkpoint of a run with other data, hyperparameters or base model. "
-                    "Give this run a folder of its own."
-                )
             return state, tensors
         return None
+
+    def clear(self) -> None:
+        """Forget all states."""
+        for path in self._found():
+            shutil.rmtree(path)
 
     def save_epoch(self, epoch: int, write: Callable[[Path], None]) -> Path:
         """Keep the model of an epoch's end; `write` fills the folder it is given."""

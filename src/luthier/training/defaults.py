@@ -30,8 +30,9 @@ MAX_GRAD_NORM = 1.0
 # many steps.
 AVERAGED_SHARE = 0.5
 AVERAGED_FROM = 100  # steps; before, too little has been learnt
+RULES = 1  # raised when the code makes another result of the same values, such as another mean of the weights
 
-# What a run uses that its hyperparameters do not say. A checkpoint of a run with other values is not gone on with.
+# What a run uses that its hyperparameters do not say. A run with other values does not go on from a checkpoint.
 OF_EVERY_RUN = (
     "LORA_SCALE",
     "LORA_DROPOUT",
@@ -42,6 +43,7 @@ OF_EVERY_RUN = (
     "MAX_GRAD_NORM",
     "AVERAGED_SHARE",
     "AVERAGED_FROM",
+    "RULES",
 )
 
 _T = TypeVar("_T")

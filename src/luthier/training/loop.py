@@ -33,7 +33,15 @@ from luthier.training.norm import quick_norms
 from luthier.training.objective import Objective, Passes
 from luthier.training.optim import Optimizer
 from luthier.training.preference import Preference
-from luthier.training.progress import CheckpointSaved, EpochDone, Progress, ResultRow, StepDone, TrainingResult
+from luthier.training.progress import (
+    CheckpointSaved,
+    EpochDone,
+    Progress,
+    ResultRow,
+    StartedAgain,
+    StepDone,
+    TrainingResult,
+)
 from luthier.training.supervised import Supervised
 from luthier.training.weights import TunedWeights, tuned_weights
 
@@ -52,7 +60,7 @@ def train(
     checkpoint_seconds: float,
     parent: Path | None = None,
 ) -> TrainingResult:
-    """Train, or go on from the newest whole checkpoint in `run_dir`.
+    """Train, or go on from the newest whole checkpoint in `run_dir`; from the beginning where it is of another run.
 
     Args:
         base: changed in place: it gets an adapter, or its weights learn.
@@ -67,7 +75,7 @@ def train(
 
     Raises:
         DataError: the data has nothing to learn from, or does not fit the classification's settings.
-        TrainingError: the loss is no number any more, or the folder holds another run.
+        TrainingError: the loss is no number any more.
     """
     if not train:
         raise DataError("The training file has no examples.", param="training_file")
@@ -109,11 +117,19 @@ class _Run:
         self._clock = Clock()
 
     def _resume(self) -> None:
-        """Take up the newest checkpoint, if there is one, and tell which epochs it has finished."""
-        found = self._checkpoints.newest(self._state.fingerprint)
+        """Take up the newest checkpoint, if there is one, and tell which epochs it has finished.
+
+        One that another version or other settings made is not gone on with: the result would be of neither.
+        """
+        found = self._checkpoints.newest()
         if found is None:
             return
-        self._state, tensors = found
+        state, tensors = found
+        if state.fingerprint != self._state.fingerprint:
+            self._emit(StartedAgain(state.step))
+            self._checkpoints.clear()
+            return
+        self._state = state
         self._saved_step = self._state.step
         with torch.no_grad():
             for name, master in self._weights.masters.items():

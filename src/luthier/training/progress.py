@@ -89,7 +89,14 @@ class CheckpointSaved:
     path: Path
 
 
-Progress = StepDone | EpochDone | CheckpointSaved
+@dataclass(frozen=True)
+class StartedAgain:
+    """The checkpoint after this step is of a run that would end otherwise; this one starts from its beginning."""
+
+    step: int
+
+
+Progress = StepDone | EpochDone | CheckpointSaved | StartedAgain
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from luthier.domain.job import Dialect, Job, Status
 from luthier.executors.story import Story, duration
 from luthier.storage.db import Database
 from luthier.storage.jobs import JobStore
-from luthier.training.progress import CheckpointSaved, EpochDone, ResultRow, StepDone
+from luthier.training.progress import CheckpointSaved, EpochDone, ResultRow, StartedAgain, StepDone
 
 
 @pytest.fixture
@@ -104,3 +104,12 @@ def test_speed_needs_two_steps(jobs, clock):
 )
 def test_durations(seconds, words):
     assert duration(seconds) == words
+
+
+def test_a_run_that_starts_again_says_why_and_has_no_checkpoint(jobs, tmp_path):
+    story = Story(jobs, "ft-1", 5.0)
+    story.tell(CheckpointSaved(24, tmp_path))
+    story.tell(StartedAgain(24))
+    told = jobs.events("ft-1").items[-1]
+    assert (told.level, jobs.get("ft-1").checkpoint_step) == ("warn", None)
+    assert told.message.startswith("The checkpoint after step 24 was made with another version")

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from luthier.durable import whole_folder
-from luthier.errors import TrainingError
 from luthier.training.checkpoint import Checkpoints, RunState
 from luthier.training.progress import ResultRow
 
@@ -22,10 +21,10 @@ def tensors(value: float) -> dict[str, torch.Tensor]:
 
 def test_the_newest_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.newest("a run") is None
+    assert checkpoints.newest() is None
     for step in (1, 9, 10):
         checkpoints.save(state(step), tensors(step))
-    found = checkpoints.newest("a run")
+    found = checkpoints.newest()
     assert found is not None
     assert found[0] == state(10)
     assert {name: value.tolist() for name, value in found[1].items()} == {"master.w": [10.0] * 3, "step.w": 10.0}
@@ -48,7 +47,7 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, name: str, damage: str) ->
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-5])
-    found = checkpoints.newest("a run")
+    found = checkpoints.newest()
     assert found is not None
     assert found[0].step == 1
 
@@ -63,17 +62,18 @@ def test_a_half_written_one_does_not_bear_the_name(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="disk"):
         write_half()
-    assert checkpoints.newest("a run") is None
+    assert checkpoints.newest() is None
     checkpoints.save(state(7), tensors(7))
-    found = checkpoints.newest("a run")
+    found = checkpoints.newest()
     assert found is not None
     assert found[0].step == 7
 
 
-def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
-    Checkpoints(tmp_path).save(state(1), tensors(1))
-    with pytest.raises(TrainingError, match="other data, hyperparameters or base model"):
-        Checkpoints(tmp_path).newest("another run")
+def test_all_are_cleared(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(state(1), tensors(1))
+    checkpoints.clear()
+    assert checkpoints.newest() is None
 
 
 def test_an_epoch_that_is_written_again_replaces_the_first(tmp_path: Path) -> None:

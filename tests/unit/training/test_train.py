@@ -20,7 +20,7 @@ from luthier.training import defaults
 from luthier.training.loop import train
 from luthier.training.objective import Measured
 from luthier.training.optim import Optimizer
-from luthier.training.progress import CheckpointSaved, EpochDone, StepDone, TrainingResult, columns
+from luthier.training.progress import CheckpointSaved, EpochDone, StartedAgain, StepDone, TrainingResult, columns
 from luthier.training.supervised import Supervised
 
 FULL = replace(PLAIN, method=Method.FULL, lora_rank=0)
@@ -327,7 +327,16 @@ def test_what_cannot_be_learnt_is_refused(trainer: Trainer) -> None:
         trainer([example("a", "b"), example("", "b")])
 
 
-def test_another_run_may_not_use_the_folder(trainer: Trainer) -> None:
-    trainer(yes_or_no(8))
-    with pytest.raises(TrainingError, match="a folder of its own"):
-        trainer(yes_or_no(8), hp=replace(PLAIN, seed=99))
+@pytest.mark.parametrize("change", ["base rate", "rules"])
+def test_a_run_with_other_values_starts_again_and_says_so(
+    trainer: Trainer, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_steps = len(trainer(yes_or_no(8)).rows)
+    trainer.told.clear()
+    if change == "rules":
+        monkeypatch.setattr(defaults, "RULES", 0)
+    options = {"base_rate": 2e-2} if change == "base rate" else {}
+    again = trainer(yes_or_no(8), **options)
+    assert trainer.told[0] == StartedAgain(n_steps)
+    assert [row.step for row in again.rows] == list(range(1, n_steps + 1))
+    assert again.rows == trainer(yes_or_no(8), name="fresh", **options).rows

@@ -61,7 +61,7 @@ def cluster(
 ) -> None:
     """Group rows that are alike, and say what each group is about."""
     from luthier.reports.exploring import cluster_page, cluster_scatter, shorten
-    from luthier.toolkit.cluster import check_k
+    from luthier.toolkit.cluster import check_k, check_size
     from luthier.toolkit.map import make_map
     from luthier.toolkit.naming import distinctive_terms
     from luthier.toolkit.shown import shown_texts
@@ -72,6 +72,8 @@ def cluster(
     def fitting(frame: "Frame") -> None:
         if k is not None:
             check_k(k, len(frame))
+        if min_size is not None:
+            check_size(min_size, len(frame))
         if mean is not None:
             frame.numbers(mean)
 

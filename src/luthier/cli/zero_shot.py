@@ -75,7 +75,7 @@ def zero_shot(
     from luthier.cli.predicting import beside, check_output, write_rows
     from luthier.cli.render import show_json
     from luthier.toolkit.frame import read_rows, texts_of
-    from luthier.toolkit.zero_shot import Pieces, judge, phrase
+    from luthier.toolkit.zero_shot import Pieces, check_threshold, check_truth, judge, phrase
     from luthier.toolkit.zero_shot import zero_shot as find
 
     if output is not None:
@@ -85,6 +85,7 @@ def zero_shot(
     for label, words in _pairs(describe or (), "--describe"):
         described.setdefault(label, []).append(words)
     phrase(names, phrasing or (), described)  # what makes no sense is refused before anything is embedded
+    check_threshold(threshold, len(names))
     check_targets(out.report, source=source.file)
     told = dict(_pairs(counts_as or (), "--map"))
     frame, model, text = None, source.model, source.text
@@ -94,6 +95,8 @@ def zero_shot(
     else:
         rows = read_rows(source.file)
     true = _truth(rows, truth, told) if truth is not None else None
+    if true is not None:
+        check_truth(names, true)
     texts = [] if text is None or (whole and frame is not None) else texts_of(rows, text)
     with embedder(model, source.url) as embed:
         embed.check(texts, range(len(texts)))

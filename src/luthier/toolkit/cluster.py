@@ -145,10 +145,7 @@ def hdbscan(vectors: ArrayLike, *, min_size: int | None = None, seed: int = 42, 
 
     rows = unit(matrix(vectors, 5, "Clustering by density"))
     size = max(5, len(rows) // 100) if min_size is None else min_size
-    if not 2 <= size <= len(rows):
-        raise InvalidRequestError(
-            f"A cluster of at least {size} rows does not fit {len(rows):,}: give 2 to {len(rows)}."
-        )
+    check_size(size, len(rows))
     near, _ = principal(rows, min(_DENSITY_DIMS, *rows.shape), seed)
     labels = HDBSCAN(min_cluster_size=size, min_samples=2, copy=True).fit_predict(near).astype(np.int64)
     if not (labels >= 0).any():
@@ -205,6 +202,15 @@ def _silhouette(rows: Floats, labels: Labels, seed: int) -> float | None:
 
 def _different(rows: Floats) -> int:
     return len(np.unique(rows, axis=0))
+
+
+def check_size(size: int, n: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: no cluster of at least so many of `n` rows can be.
+    """
+    if not 2 <= size <= n:
+        raise InvalidRequestError(f"A cluster of at least {size} rows does not fit {n:,}: give 2 to {n}.")
 
 
 def check_k(k: int, n: int) -> None:

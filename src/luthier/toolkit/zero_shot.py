@@ -200,10 +200,7 @@ def zero_shot(
         InvalidRequestError: as `phrase`, or a threshold for more than two labels.
     """
     texts = phrase(labels, phrasings, described)
-    if threshold is not None and len(texts) != 2:
-        raise InvalidRequestError(f"A threshold is for two labels, and there are {len(texts)}; leave it out.")
-    if threshold is not None and not np.isfinite(threshold):
-        raise InvalidRequestError(f"The threshold is {threshold}; give a number, such as 0.05, or leave it out.")
+    check_threshold(threshold, len(texts))
     if not pieces.texts:
         raise DataError("There are no rows to classify.")
     flat = embed([text for group in texts for text in group])
@@ -227,6 +224,32 @@ def zero_shot(
     return ZeroShot(names, texts, scores, tuple(names[index] for index in best), rule, offsets, mixture)
 
 
+def check_threshold(threshold: float | None, labels: int) -> None:
+    """
+    Raises:
+        InvalidRequestError: a threshold for more than two labels, or one that is no number.
+    """
+    if threshold is not None and labels != 2:
+        raise InvalidRequestError(f"A threshold is for two labels, and there are {labels}; leave it out.")
+    if threshold is not None and not np.isfinite(threshold):
+        raise InvalidRequestError(f"The threshold is {threshold}; give a number, such as 0.05, or leave it out.")
+
+
+def check_truth(labels: Sequence[str], truth: Sequence[str | None]) -> None:
+    """
+    Raises:
+        DataError: as `judge`.
+    """
+    for row, label in enumerate(truth):
+        if label is not None and label not in labels:
+            raise DataError(
+                f"Row {row + 1} truly is '{label}', which is none of the labels {', '.join(labels)}. Say what it "
+                f"counts as, such as --map {label}={labels[0]}."
+            )
+    if all(label is None for label in truth):
+        raise DataError("No row has a true label to compare with; rows that --map leaves out do not count.")
+
+
 def judge(found: ZeroShot, truth: Sequence[str | None]) -> Judgement:
     """Compare with the truth, row by row; rows whose truth is None do not count.
 
@@ -235,16 +258,9 @@ def judge(found: ZeroShot, truth: Sequence[str | None]) -> Judgement:
     """
     from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
+    check_truth(found.labels, truth)
     known = np.array([row for row, label in enumerate(truth) if label is not None], dtype=np.int64)
     actual = [str(truth[row]) for row in known]
-    for row, label in zip(known, actual, strict=True):
-        if label not in found.labels:
-            raise DataError(
-                f"Row {row + 1} truly is '{label}', which is none of the labels {', '.join(found.labels)}. Say what it "
-                f"counts as, such as --map {label}={found.labels[0]}."
-            )
-    if not actual:
-        raise DataError("No row has a true label to compare with; rows that --map leaves out do not count.")
     predicted = [found.predicted[row] for row in known]
     scores = found.scores[known] - found.offsets
     rivals = np.stack([np.delete(scores, index, axis=1).max(axis=1) for index in range(scores.shape[1])], axis=1)

@@ -7,6 +7,7 @@ each of them is a definition of its own.
 import inspect
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -143,7 +144,7 @@ def _below(place: _Place, scope: tuple[str, ...], language: Language) -> Iterato
         scope = (*scope, _plain(name)) if name is not None else scope
         in_type = in_type or node.type == "impl_item"
     children = node.named_children
-    wraps = node.type in language.wrappers
+    kinds = Counter(child.type for child in children) if node.type in language.wrappers else Counter[str]()
     before: list[Node] = []
     row = -1  # where the child before ended
     for child in children:
@@ -159,7 +160,7 @@ def _below(place: _Place, scope: tuple[str, ...], language: Language) -> Iterato
             continue
         comments = tuple(item for item in near if item.type in _COMMENTS)
         attributes = [item for item in near if item.type in _ATTRIBUTES]
-        alone = wraps and sum(other.type == child.type for other in children) == 1
+        alone = kinds[child.type] == 1
         first, last = (place.first or node, place.last or node) if alone else (None, None)
         yield _Place(
             child,

@@ -190,7 +190,8 @@ def _found_at(place: _Place, language: Language) -> _Found | None:
         value = node.child_by_field_name(value_field)
         if value is None or value.type not in language.values:
             return None
-        kind, name = FUNCTION, _text_of(node.child_by_field_name(name_field))
+        kind = language.values[value.type]
+        name = _text_of(node.child_by_field_name(name_field)) if name_field else "default"
     else:
         return None
     if not name:

@@ -28,8 +28,9 @@ class Language:
         definitions: types of nodes that define something, and what kind of thing. Functions inside others of these
             are methods.
         bodied: of those, types that define something only where they have a body: C's `struct s *p` names one.
-        bindings: types of nodes that define a function where their value is one: fields of the name and of the value.
-        values: types of values that are functions.
+        bindings: types of nodes that define what their value is: fields of the name and of the value. Without one
+            of the name it is `default`, as of `export default`.
+        values: types of values that are functions or classes, and what kind of thing each is.
         wrappers: types of nodes around a definition that belong to its text, such as decorators.
         scopes: types of nodes that name a scope and define nothing, and the field of the name.
         separator: between the names of a scope and of what stands in it.
@@ -41,7 +42,7 @@ class Language:
     definitions: Mapping[str, str]
     bodied: frozenset[str] = frozenset()
     bindings: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    values: frozenset[str] = frozenset()
+    values: Mapping[str, str] = field(default_factory=dict)
     wrappers: frozenset[str] = frozenset()
     scopes: Mapping[str, str] = field(default_factory=dict)
     separator: str = "."
@@ -54,8 +55,14 @@ _JAVASCRIPT: dict[str, Any] = {
         "pair": ("key", "value"),
         "field_definition": ("property", "value"),
         "public_field_definition": ("name", "value"),
+        "export_statement": ("", "value"),
     },
-    "values": frozenset({"arrow_function", "function_expression", "generator_function"}),
+    "values": {
+        "arrow_function": FUNCTION,
+        "function_expression": FUNCTION,
+        "generator_function": FUNCTION,
+        "class": "class",
+    },
     "wrappers": frozenset(
         {
             "export_statement",

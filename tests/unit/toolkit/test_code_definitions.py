@@ -311,3 +311,20 @@ def test_thousands_of_functions_in_one_statement_take_no_time():
     began = time.perf_counter()
     assert len(extract("a.js", source.encode(), language_of("a.js"))) == 6000
     assert time.perf_counter() - began < 3
+
+
+@pytest.mark.parametrize("suffix", ["js", "ts", "tsx"])
+def test_what_is_exported_by_default_without_a_name(suffix):
+    def found(source):
+        made = extract(f"a.{suffix}", source.encode(), language_of(f"a.{suffix}"))
+        return [(one.kind, one.name, one.doc) for one in made]
+
+    assert found("// Adds.\nexport default function (a, b) { return a + b }") == [("function", "default", "Adds.")]
+    assert found("export default async () => 1;") == [("function", "default", "")]
+    assert found("export default class extends A { go() { return 1 } }") == [
+        ("class", "default", ""),
+        ("method", "default.go", ""),
+    ]
+    assert found("const B = class { go() { return 1 } };") == [("class", "B", ""), ("method", "B.go", "")]
+    assert found("export default function named() {}") == [("function", "named", "")]
+    assert found("export default 5; export { a } from 'b';") == []

@@ -163,12 +163,14 @@ def attributes_of(frame: "Frame", names: list[str] | None = None) -> list[dict[s
 
 
 def _show(result: "SearchResult") -> None:
+    from luthier.toolkit.search import plain_values
+
     if result.n_searched < result.n_rows:
         render.say(f"{result.n_searched:,} of {result.n_rows:,} rows searched", style="dim")
     for hit in result.hits:
         words = f"  words: rank {hit.word_rank}" if hit.word_rank is not None else ""
         render.say(f"{hit.similarity:.3f}  row {hit.row + 1}{words}", style="bold")
-        for name, value in hit.values.items():
+        for name, value in plain_values(hit.values).items():
             text = " ".join(str(value).split())
-            if text and text.lower() not in ("nan", "none", "<na>"):
+            if text and value is not None:
                 render.say(f"    {name}: {text if len(text) <= _SHOWN else text[: _SHOWN - 1] + '…'}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from luthier.reports.page import COLOURS, Page
-from luthier.toolkit.search import SearchResult
+from luthier.toolkit.search import SearchResult, plain_values
 
 _BINS = 60
 _MOST_COLUMNS = 4
@@ -38,7 +38,7 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
                 hit.row + 1,
                 hit.similarity,
                 *([hit.rank, hit.word_rank] if result.hybrid else []),
-                *(_short(hit.values[name]) for name in names),
+                *(_short(plain_values(hit.values)[name]) for name in names),
             ]
             for hit in result.hits
         ],

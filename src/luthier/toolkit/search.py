@@ -1,5 +1,6 @@
 """Search: the rows of a frame that are nearest to a question, by meaning, or by meaning and words together."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -275,13 +276,19 @@ def fuse(*rankings: dict[int, int]) -> dict[int, float]:
 
 
 def plain_values(values: dict[str, Any]) -> dict[str, Any]:
-    """A row's cells as JSON has them; empty ones are null."""
+    """A row's cells as JSON has them; empty ones are null, lists and objects are their JSON as text."""
     return {name: _plain(value) for name, value in values.items()}
 
 
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False, default=_listed)
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and not np.isfinite(value)):
         return None
     return value if isinstance(value, str | int | float | bool) else str(value)

@@ -92,6 +92,19 @@ def test_search_where_and_by_words(models: list[str], frame: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("models")
+def test_empty_cells_are_not_shown_and_texts_that_look_empty_are(frame: Path, tmp_path: Path) -> None:
+    rows = pd.read_parquet(frame).assign(Said="None", Time=pd.NaT, Left=pd.array([None] * N, dtype="Int64"))
+    rows.to_parquet(frame)
+    shown = run("search", frame, "soup number 7", "-k", 1, "--report", tmp_path / "found.html")
+    assert "Said: None" in shown
+    assert "Time" not in shown
+    assert "Left" not in shown
+    page = (tmp_path / "found.html").read_text(encoding="utf-8").split("<script")[0]
+    assert "NaT" not in page
+    assert "&lt;NA&gt;" not in page
+
+
+@pytest.mark.usefixtures("models")
 def test_a_large_frame_is_searched_by_an_index_that_is_kept(frame: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = found("search", frame, "beans", "--where", "Score >= 2")
     monkeypatch.setattr(command, "EXACT_BELOW", 10)

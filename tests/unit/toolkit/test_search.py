@@ -1,5 +1,6 @@
 """Search in a frame."""
 
+import json
 from datetime import date
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ import pytest
 from luthier.domain.filters import parse_where
 from luthier.errors import DataError
 from luthier.toolkit.frame import Frame
-from luthier.toolkit.search import best, bm25, cosines, found_by_index, fuse, rows_where, search
+from luthier.toolkit.search import best, bm25, cosines, found_by_index, fuse, plain_values, rows_where, search
 
 TEXTS = [
     "Good quality dog food",
@@ -133,6 +134,14 @@ def test_days_and_decimals_are_compared_as_they_are_written() -> None:
     assert rows_where(made.rows, parse_where("Day >= '2026-01-03'")).tolist() == [2, 3, 4, 5]
     assert rows_where(made.rows, parse_where("Day == '2026-01-02'")).tolist() == [1]
     assert rows_where(made.rows, parse_where("Price == 1.5")).tolist() == [3]
+
+
+def test_lists_are_whole_in_plain_values() -> None:
+    made = plain_values({"tags": np.array(["a", "é"]), "other": np.arange(2000), "none": pd.NaT, "deep": [np.ones(2)]})
+    assert made["tags"] == '["a", "é"]'
+    assert json.loads(made["other"]) == list(range(2000))
+    assert made["none"] is None
+    assert made["deep"] == "[[1.0, 1.0]]"
 
 
 @pytest.mark.parametrize(

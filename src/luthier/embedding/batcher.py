@@ -104,10 +104,10 @@ class EmbeddingEngine:
             if self._running:
                 return
             self._running = True
-        self._threads = [
-            threading.Thread(target=target, name=f"embeddings-{target.__name__.strip('_')}", daemon=True)
-            for target in (self._read, *[self._compute] * self._computers)
-        ]
+            self._threads = [
+                threading.Thread(target=target, name=f"embeddings-{target.__name__.strip('_')}", daemon=True)
+                for target in (self._read, *[self._compute] * self._computers)
+            ]
         for thread in self._threads:
             thread.start()
 
@@ -118,11 +118,12 @@ class EmbeddingEngine:
             self._condition.notify_all()
         for thread in self._threads:
             thread.join()
-        self._threads = []
+        with self._condition:
+            self._threads = []
+            while self._errands:
+                self._errands.popleft()()
         for request in list(self._requests):
             self._finish(request, _stopping())
-        while self._errands:
-            self._errands.popleft()()
 
     def submit(
         self, folder: Path, texts: Sequence[str], *, prompt: str = "", overlong: Overlong = Overlong.SPLIT
@@ -182,11 +183,11 @@ class EmbeddingEngine:
 
     def _send(self, errand: Callable[[], None]) -> None:
         with self._condition:
-            if self._running:
+            if self._threads:  # one that is to stop may still load an encoder
                 self._errands.append(errand)
                 self._condition.notify_all()
-                return
-        errand()
+            else:
+                errand()
 
     def _wake(self) -> None:
         with self._condition:
@@ -199,7 +200,8 @@ class EmbeddingEngine:
             try:
                 parts = self._read_slice(request)
             except Exception as error:  # the boundary of one request: the others go on
-                self._finish(request, _explain(error, "load the model"))
+                what = "read these texts" if request.holds_encoder else "load the model"
+                self._finish(request, _explain(error, what))
                 continue
             with self._condition:
                 if request in self._requests:

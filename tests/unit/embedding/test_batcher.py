@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from luthier.errors import LuthierError, RateLimitError, UnavailableError, Weigh
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
 from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.pieces import Overlong, Piece, PieceReader
+from luthier.modeling.shelf import Shelf
 from luthier.testing import make_tiny_encoder
 
 FOLDER = Path("encoder")
@@ -158,6 +160,14 @@ def test_failures_reach_their_caller_alone(engine: EmbeddingEngine) -> None:
     assert ask(engine, "a").result(10)[0, 0] == 1
 
 
+def test_a_tokenizer_that_fails_is_not_told_as_a_model_that_cannot_be_loaded(
+    engine: EmbeddingEngine, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake.reader, "read", lambda *_: 1 / 0)
+    with pytest.raises(LuthierError, match="could not read these texts"):
+        ask(engine, "a").result(10)
+
+
 def test_an_encoder_of_another_width_than_its_folder_says_stops_nobody_else(
     engine: EmbeddingEngine, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +296,36 @@ def test_a_pin_that_nobody_waits_for_any_more_holds_nobody_up(card: EncoderCard,
         assert loaded == [Path("a"), Path("c")]
     finally:
         engine.stop()
+
+
+def test_encoders_are_left_alone_while_a_stopping_engine_still_loads_one(
+    card: EncoderCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading, gate, evicted = threading.Event(), threading.Event(), list[bool]()
+
+    def load(_: Path) -> SentenceEncoder:
+        loading.set()
+        assert gate.wait(10)
+        loading.clear()
+        return Fake(card)  # type: ignore[return-value]
+
+    monkeypatch.setattr(Shelf, "evict", lambda *_: evicted.append(loading.is_set()))
+    engine = EmbeddingEngine(Settings(home=tmp_path, max_waiting=1), load)
+    engine.start()
+    engine.submit(Path("a"), ["x"])
+    assert loading.wait(10)
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    with suppress(UnavailableError):
+        while True:  # until it has begun to stop
+            with suppress(RateLimitError):
+                engine.submit(Path("a"), ["x"])
+    engine.evict(Path("a"))
+    gate.set()
+    stopping.join(10)
+    assert evicted == [False]
+    engine.evict(Path("a"))  # no thread is left to do it
+    assert evicted == [False, False]
 
 
 def test_a_real_encoder_gives_each_text_what_it_gives_alone(tmp_path: Path) -> None:

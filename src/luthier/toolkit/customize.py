@@ -238,9 +238,12 @@ def fit(plan: Plan, vectors: Floats, progress: Report | None = None) -> Customiz
         progress: told after each epoch.
 
     Raises:
-        DataError: embeddings that are no matrix of finite numbers, or that nothing can be learnt from.
+        DataError: embeddings that are no matrix of finite numbers, too few for the plan, or all of zeros.
     """
-    vectors = matrix(vectors, len(plan.test.texts), "Customizing")
+    parts = [plan.test, *(part for fold in plan.material.folds for part in (fold.learn, fold.choose))]
+    vectors = matrix(vectors, max(int(part.texts[-1]) for part in parts) + 1, "Customizing")
+    if not vectors.any():
+        raise DataError("All embeddings are zeros: nothing can be learnt from them. Embed the texts again.")
     learned = learn(vectors, plan.material, plan.search, progress)
     return replace(judge(learned, vectors, plan.test), n_train=plan.n_train, n_dropped=plan.n_dropped)
 

@@ -212,6 +212,14 @@ def customized(rows: pd.DataFrame, search: Search = ONLY_WHITENING, **options: o
             lambda: fit(plan_classes(np.arange(40) % 2, ONLY_WHITENING), np.full((40, 3), np.nan, dtype=np.float32)),
             "The embedding of row 1 has something in it that is no finite number",
         ),
+        (
+            lambda: fit(plan_classes(np.arange(40) % 2, ONLY_WHITENING), np.zeros((40, 3), dtype=np.float32)),
+            "All embeddings are zeros",
+        ),
+        (
+            lambda: fit(plan_classes(np.arange(40) % 2, ONLY_WHITENING), np.eye(39, dtype=np.float32)),
+            "at least 40 rows; there are 39",
+        ),
         (lambda: plan_clusters(np.eye(40, dtype=np.float32), 1), "1 clusters of 20"),
         (lambda: plan_clusters(np.eye(40, dtype=np.float32), 30), "ask for 2 to 10"),
         (lambda: plan_clusters(np.eye(4, dtype=np.float32), 2), "There are 4 texts"),

@@ -158,9 +158,9 @@ class VectorStoreFileService:
 
     def _forget(self, file: StoredFile) -> None:
         """Remove a file's pieces from the index."""
-        index = self._indexes.find(file.store_id)
-        if index is not None and file.n_pieces:
-            index.delete([piece_id(file.attempt, number) for number in range(file.n_pieces)])
+        with self._indexes.find(file.store_id) as index:
+            if index is not None and file.n_pieces:
+                index.delete([piece_id(file.attempt, number) for number in range(file.n_pieces)])
 
     def _view(self, batch: FileBatch) -> BatchView:
         return BatchView.of(batch, self._stores.batch_counts(batch.id))

@@ -1,6 +1,7 @@
 """Questions to vector stores."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from luthier.domain.filters import Comparison, Filter, Op, check, matches
@@ -10,7 +11,7 @@ from luthier.services.embeddings import EmbeddingRequest, EmbeddingService
 from luthier.services.store_indexes import StoreIndexes
 from luthier.services.vector_store_checks import live_store
 from luthier.storage.files import FileStore
-from luthier.storage.indexes import IndexHit
+from luthier.storage.indexes import IndexHit, VectorIndex
 from luthier.storage.vector_stores import VectorStoreStore
 from luthier.types import Floats
 
@@ -60,23 +61,16 @@ class VectorStoreSearch:
 
     def _search(self, store: VectorStore, request: SearchStore, vectors: Floats) -> tuple[FoundPiece, ...]:
         self._stores.touch(store.id)
-        index = self._indexes.find(store.id)
         stored = self._stores.files(store.id).items
         wanted = {
             file.attempt: file
             for file in stored
             if file.status is StoredStatus.COMPLETED and matches(request.filters, file.attributes)
         }
-        if index is None or not wanted:
-            return ()
-        # Most stores are searched whole; else the index is told which files count.
-        where = None if len(wanted) == len(stored) else Comparison("attempt", Op.IN, tuple(wanted))
-        best: dict[str, IndexHit] = {}
-        for vector in vectors:
-            for hit in index.search(vector, request.k + _SPARE, where):
-                if hit.record.attributes["attempt"] in wanted:
-                    known = best.get(hit.record.id)
-                    best[hit.record.id] = hit if known is None or known.score < hit.score else known
+        with self._indexes.find(store.id) as index:
+            if index is None or not wanted:
+                return ()
+            best = _best(index, vectors, request.k, wanted, everything=len(wanted) == len(stored))
         hits = sorted(best.values(), key=lambda hit: (-hit.score, hit.record.id))
         found = []
         for hit in hits[: request.k]:
@@ -86,3 +80,25 @@ class VectorStoreSearch:
                 name = self._files.get(file.file_id, deleted=True).filename
                 found.append(FoundPiece(file.file_id, name, score, hit.record.text, file.attributes))
         return tuple(found)
+
+
+def _best(
+    index: VectorIndex, vectors: Floats, k: int, wanted: Collection[str], *, everything: bool
+) -> dict[str, IndexHit]:
+    """By id the pieces nearest to any of the vectors, with their best score; at least `k` where there are so many.
+
+    Args:
+        wanted: the attempts whose pieces count.
+        everything: most likely the index has no others.
+    """
+    of_wanted = Comparison("attempt", Op.IN, tuple(wanted))
+    best: dict[str, IndexHit] = {}
+    for vector in vectors:
+        hits = index.search(vector, k + _SPARE, None if everything else of_wanted)
+        counting = [hit for hit in hits if hit.record.attributes["attempt"] in wanted]
+        if len(counting) < min(k, len(hits)):  # pieces of files that are gone stand before them
+            counting = index.search(vector, k, of_wanted)
+        for hit in counting:
+            known = best.get(hit.record.id)
+            best[hit.record.id] = hit if known is None or known.score < hit.score else known
+    return best

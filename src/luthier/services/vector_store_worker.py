@@ -135,7 +135,8 @@ class VectorStoreWorker:
             of_file: dict[str, Scalar] = {"file_id": file.file_id, "attempt": file.attempt}
             records = [Record(piece_id(file.attempt, count + at), one, of_file) for at, one in enumerate(group)]
             self._check(file)
-            self._indexes.ensure(file.store_id, vectors.shape[1], model).add(records, vectors)
+            with self._indexes.ensure(file.store_id, vectors.shape[1], model) as index:
+                index.add(records, vectors)
             count += len(group)
             used += vectors.nbytes + sum(len(one.encode()) for one in group)
             self._added = max(count, self._added)
@@ -164,9 +165,9 @@ class VectorStoreWorker:
 
     def _forget(self, file: StoredFile) -> None:
         """Remove the pieces that this attempt has put into the index."""
-        index = self._indexes.find(file.store_id)
-        if index is not None:
-            index.delete([piece_id(file.attempt, number) for number in range(self._added)])
+        with self._indexes.find(file.store_id) as index:
+            if index is not None:
+                index.delete([piece_id(file.attempt, number) for number in range(self._added)])
         try:
             self._stores.get(file.store_id)
         except NotFoundError:

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, RowMapping, Select, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, delete, func, insert, select, update
 
 from luthier.domain.page import Page
 from luthier.errors import InvalidRequestError, NotFoundError
+from luthier.storage.schema import deleted_rows
 
 T = TypeVar("T")
+
+_REMEMBERED = 10_000  # deleted rows whose ids are still good as cursors
 
 
 class Rows(Generic[T]):
@@ -54,6 +57,16 @@ class Rows(Generic[T]):
     def replace(self, connection: Connection, row_id: str, value: T) -> None:
         connection.execute(update(self.table).where(self.table.c.id == row_id).values(**self.dump(value)))
 
+    def delete(self, connection: Connection, row_id: str) -> None:
+        """Remove a row. Who deletes what is listed asks for the next page by its id, so its place is remembered."""
+        mine, gone = self.table.c, deleted_rows.c
+        connection.execute(delete(deleted_rows).where(gone.id == row_id))
+        stood = select(mine.id, mine.position).where(mine.id == row_id)
+        connection.execute(insert(deleted_rows).from_select(["id", "place"], stood))
+        connection.execute(delete(self.table).where(mine.id == row_id))
+        newest = select(func.max(gone.position)).scalar_subquery()
+        connection.execute(delete(deleted_rows).where(gone.position <= newest - _REMEMBERED))
+
     def page(
         self,
         connection: Connection,
@@ -75,7 +88,7 @@ class Rows(Generic[T]):
             metadata: only rows whose `metadata` has these pairs.
 
         Raises:
-            InvalidRequestError: `after` or `before` is the id of no row.
+            InvalidRequestError: `after` or `before` is the id of no row, nor of one that was deleted lately.
         """
         position = self.table.c.position
         if after is not None:
@@ -100,7 +113,9 @@ class Rows(Generic[T]):
         return Page(tuple(self.load(row) for row in shown), has_more=len(rows) > len(shown))
 
     def _position(self, connection: Connection, row_id: str, param: str) -> int:
-        found = connection.execute(select(self.table.c.position).where(self.table.c.id == row_id)).scalar_one_or_none()
+        there = select(self.table.c.position).where(self.table.c.id == row_id)
+        gone = select(deleted_rows.c.place).where(deleted_rows.c.id == row_id)
+        found = connection.execute(there).scalar() or connection.execute(gone).scalar()
         if found is None:
             raise InvalidRequestError(f"'{param}' names no {self.what}: {row_id}", param=param)
         return int(found)

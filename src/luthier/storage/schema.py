@@ -251,3 +251,12 @@ vector_store_files = Table(
     Index(None, "status", "position"),
     sqlite_autoincrement=True,
 )
+
+deleted_rows = Table(
+    "deleted_rows",
+    metadata,
+    _position(),
+    Column("id", String(160), nullable=False, unique=True),
+    Column("place", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)

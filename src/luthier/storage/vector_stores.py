@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, func, select
 
 from luthier.domain.filters import Scalar
 from luthier.domain.page import Page
@@ -73,7 +73,7 @@ class VectorStoreStore:
         """
         with self._db.write() as connection:
             STORES.get(connection, store_id, for_update=True)
-            connection.execute(delete(vector_stores).where(vector_stores.c.id == store_id))
+            STORES.delete(connection, store_id)
 
     def counts(self, store_ids: Iterable[str]) -> dict[str, tuple[FileCounts, int]]:
         """Files of stores by status, and bytes that they use."""
@@ -113,10 +113,11 @@ class VectorStoreStore:
             if batch is not None:
                 STORE_BATCHES.insert(connection, batch)
             for file in files:
-                found = connection.execute(select(vector_store_files).where(vector_store_files.c.id == file.id))
-                old += tuple(STORED.load(row) for row in found.mappings())
-                connection.execute(delete(vector_store_files).where(vector_store_files.c.id == file.id))
-                STORED.insert(connection, file)
+                try:
+                    old += (STORED.get(connection, file.id, for_update=True),)
+                    STORED.replace(connection, file.id, file)  # in its place: lists may be being read
+                except NotFoundError:
+                    STORED.insert(connection, file)
         return old
 
     def file(self, store_id: str, file_id: str) -> StoredFile:
@@ -191,7 +192,7 @@ class VectorStoreStore:
         """
         with self._db.write() as connection:
             file = _file(connection, store_id, file_id)
-            connection.execute(delete(vector_store_files).where(vector_store_files.c.id == file.id))
+            STORED.delete(connection, file.id)
         return file
 
     def batch(self, store_id: str, batch_id: str) -> FileBatch:

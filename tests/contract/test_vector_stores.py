@@ -398,6 +398,13 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "a list of values",
     ),
     ("/{store}/search", {"query": "x", "filters": {"type": "gt", "key": "a", "value": True}}, "filters", "no order"),
+    (
+        "/{store}/search",
+        {"query": "x", "filters": {"type": "eq", "key": "a", "value": 10**400}},
+        "filters",
+        "a number that is too large",
+    ),
+    ("/{store}/files", {"file_id": "{file}", "attributes": {"a": 10**400}}, "attributes", "number of 'a' is too large"),
     ("/{store}/search", {"query": "x", "filters": {"type": "and", "filters": []}}, "filters", "at least one condition"),
     (
         "/{store}/search",

@@ -1,11 +1,14 @@
 """Each kind of index keeps the one interface's promises."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from luthier.domain.filters import Filter, matches, parse_where
 from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError
@@ -42,6 +45,8 @@ def some(n: int, seed: int = 0, width: int = 8) -> tuple[list[Record], Floats]:
                 "sold": at % 2 == 0,
                 "price": at / 4,
                 "odd name": at,
+                "back\\slash": at,
+                "two\nlines": at,
             }
             | ({"rare": "yes"} if at % 7 == 0 else {}),
         )
@@ -104,6 +109,11 @@ CONDITIONS = [
     "`odd name` <= 4",
     "missing > 3",
     "missing != 'x'",
+    "`back\\slash` == 3 or `two\nlines` > 30",
+    "Score < 99999999999999999999",
+    "Score in (1, 99999999999999999999)",
+    " or ".join(f"Score == {at}" for at in range(2, 1500)),
+    " and ".join(f"Score != {at}" for at in range(3, 1500)),
 ]
 
 
@@ -249,3 +259,79 @@ def test_bytes_that_no_transaction_names_do_not_count(tmp_path: Path) -> None:
     index.add(records[10:], vectors[10:])
     for at in range(20):
         assert index.search(vectors[at], 1)[0].record == records[at]
+
+
+def test_numbers_beyond_all_bounds_are_refused() -> None:
+    for number in ("1e999", "1" + "0" * 400):
+        with pytest.raises(InvalidRequestError, match="'Score' is compared with a number that is too large"):
+            parse_where(f"Score < {number}")
+    assert not matches(parse_where("Score < 3"), {"Score": 10**400})
+
+
+def test_what_a_killed_drop_left_does_not_come_back(tmp_path: Path) -> None:
+    indexes = open_indexes(tmp_path)
+    records, vectors = some(20)
+    with closing(indexes.create(IndexSpec("reviews", 8))) as index:
+        index.add(records, vectors)
+    (tmp_path / "reviews" / "index.json").unlink()
+    with closing(indexes.create(IndexSpec("reviews", 3))) as index:
+        assert len(index) == 0
+        index.add(*some(2, width=3))
+        assert len(index.search(np.ones(3, np.float32), 10)) == 2
+
+
+def test_no_name_leads_out_of_the_place(tmp_path: Path) -> None:
+    open_indexes(tmp_path / "mine").create(SPEC).close()
+    other = open_indexes(tmp_path / "other")
+    other.create(SPEC).close()
+    for act in (other.open, other.drop):
+        with pytest.raises(NotFoundError, match=r"There is no index '\.\./mine/reviews'"):
+            act("../mine/reviews")
+
+
+def test_one_who_reads_does_not_wait_for_one_who_writes(tmp_path: Path) -> None:
+    indexes = open_indexes(tmp_path)
+    records, vectors = some(20)
+    with closing(indexes.create(SPEC)) as index:
+        index.add(records, vectors)
+        writer = sqlite3.connect(tmp_path / "reviews" / "rows.db", isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        with FileLock(tmp_path / "reviews" / "writing.lock"), closing(indexes.open("reviews")) as other:
+            found = [hit.record.id for hit in other.search(vectors[3], 1)]
+        writer.close()
+    assert found == ["r3"]
+
+
+def test_a_reader_outlives_another_process_that_tidies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_FEW", 10)
+    indexes = open_indexes(tmp_path)
+    records, vectors = some(40)
+    writer = indexes.create(SPEC)
+    writer.add(records, vectors)
+    reader = indexes.open("reviews")
+    writer.add(records[:1], vectors[:1])
+    load, at_once = np.memmap, [lambda: writer.delete([f"r{at}" for at in range(35)])]
+
+    def late(path: Path, *arguments: object, **options: object) -> object:
+        if at_once:
+            at_once.pop()()  # between the reader's look at the state and at the files
+        return load(path, *arguments, **options)
+
+    monkeypatch.setattr(np, "memmap", late)
+    assert {hit.record.id for hit in reader.search(vectors[0], 40)} == {f"r{at}" for at in range(35, 40)}
+    assert len(list(tmp_path.glob("reviews/vectors-*"))) == 1
+    for index in (reader, writer):
+        index.close()
+
+
+def test_two_writers_see_each_other_tidy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_FEW", 10)
+    indexes = open_indexes(tmp_path)
+    records, vectors = some(60)
+    with closing(indexes.create(SPEC)) as first, closing(indexes.open("reviews")) as second:
+        first.add(records[:40], vectors[:40])
+        first.delete([f"r{at}" for at in range(35)])  # its files are written anew
+        second.add(records[40:], vectors[40:])
+        for index in (first, second):
+            for at in range(35, 60):
+                assert index.search(vectors[at], 1)[0].record == records[at]

@@ -72,8 +72,16 @@ def kind_of(value: object) -> str | None:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int | float):
-        return None if math.isnan(value) else "number"
+        return None if isinstance(value, float) and math.isnan(value) else "number"
     return "text" if isinstance(value, str) else None
+
+
+def is_too_large(value: Scalar) -> bool:
+    """Whether a number is beyond what floating-point numbers reach."""
+    try:
+        return isinstance(value, int | float) and math.isinf(value)
+    except OverflowError:
+        return True
 
 
 def _equal(left: object, right: object) -> bool:
@@ -123,6 +131,8 @@ def check(condition: Filter, param: str = "filters", depth: int = 1) -> None:
         raise InvalidRequestError(f"The comparison '{condition.op}' of '{condition.key}' takes {wants}.", param=param)
     if len(condition.values) > _MAX_VALUES:
         raise InvalidRequestError(f"'{condition.key}' is compared with more than {_MAX_VALUES:,} values.", param=param)
+    if any(map(is_too_large, condition.values)):
+        raise InvalidRequestError(f"'{condition.key}' is compared with a number that is too large.", param=param)
     if condition.op in ORDERED and isinstance(condition.value, bool):
         raise InvalidRequestError(
             f"'{condition.key}' is compared by '{condition.op}' with true or false, which have no order. Use eq or ne.",

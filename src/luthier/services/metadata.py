@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from luthier.domain.filters import Scalar
+from luthier.domain.filters import Scalar, is_too_large
 from luthier.errors import InvalidRequestError
 
 _MAX_PAIRS, _MAX_KEY, _MAX_VALUE = 16, 64, 512
@@ -40,3 +40,5 @@ def check_attributes(attributes: Mapping[str, Scalar]) -> None:
                 f"'{key[:_MAX_KEY]}' does not.",
                 param="attributes",
             )
+        if is_too_large(value):
+            raise InvalidRequestError(f"attributes: the number of '{key}' is too large.", param="attributes")

@@ -121,12 +121,17 @@ class Indexes(Protocol):
     def close(self) -> None: ...
 
 
+def is_name(text: str) -> bool:
+    """Whether an index can be called that."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_spec(spec: IndexSpec) -> None:
     """
     Raises:
         InvalidRequestError: a name or a width that cannot be.
     """
-    if not _NAME.fullmatch(spec.name):
+    if not is_name(spec.name):
         raise InvalidRequestError(
             f"'{spec.name}' cannot be the name of an index: letters, digits, - and _, 63 at most, not - or _ at the "
             "beginning.",

@@ -8,22 +8,23 @@ does not count, so a process may die at any moment.
 """
 
 import json
+import os
 import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from luthier.domain.filters import ORDERED, Compound, Filter, Op, kind_of
-from luthier.domain.filters import Comparison as OneComparison
+from luthier.domain.filters import Filter
 from luthier.errors import NotFoundError
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
+from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, is_name, taken, unit
+from luthier.storage.indexes.conditions import sql_of
 from luthier.storage.indexes.quantised import Quantised
 from luthier.types import Floats
 
@@ -56,12 +57,16 @@ class EmbeddedIndexes:
     def create(self, spec: IndexSpec) -> "EmbeddedIndex":
         check_spec(spec)
         folder = self._folder / spec.name
-        if (folder / "index.json").exists():
-            raise taken(spec.name)
-        folder.mkdir(parents=True, exist_ok=True)
-        told = {"name": spec.name, "dimensions": spec.dimensions, "model": spec.model}
-        (folder / "index.json.new").write_text(json.dumps(told), encoding="utf-8")
-        (folder / "index.json.new").replace(folder / "index.json")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._changing():
+            if (folder / "index.json").exists():
+                raise taken(spec.name)
+            if folder.exists():  # it was being dropped when the process ended
+                shutil.rmtree(folder)
+            folder.mkdir()
+            told = {"name": spec.name, "dimensions": spec.dimensions, "model": spec.model}
+            (folder / "index.json.new").write_text(json.dumps(told), encoding="utf-8")
+            (folder / "index.json.new").replace(folder / "index.json")
         return EmbeddedIndex(folder, spec)
 
     def open(self, name: str) -> "EmbeddedIndex":
@@ -72,14 +77,21 @@ class EmbeddedIndexes:
 
     def drop(self, name: str) -> None:
         self._spec(name)
-        (self._folder / name / "index.json").unlink()
-        shutil.rmtree(self._folder / name)
+        with self._changing():
+            (self._folder / name / "index.json").unlink(missing_ok=True)
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def close(self) -> None:
         """Nothing is held open here."""
 
+    def _changing(self) -> FileLock:
+        """Held by who makes or removes an index."""
+        return FileLock(self._folder / "indexes.lock")
+
     def _spec(self, name: str) -> IndexSpec:
         try:
+            if not is_name(name):  # which might lead to another folder
+                raise FileNotFoundError
             told = json.loads((self._folder / name / "index.json").read_text(encoding="utf-8"))
         except OSError:
             there = ", ".join(path.parent.name for path in sorted(self._folder.glob("*/index.json"))) or "none"
@@ -97,13 +109,15 @@ class EmbeddedIndex:
         self._writing = FileLock(folder / "writing.lock")
         self._rows = sqlite3.connect(folder / "rows.db", check_same_thread=False, isolation_level=None, timeout=30)
         self._rows.execute("PRAGMA journal_mode = WAL")
-        self._rows.executescript(_SCHEMA)
+        if not self._rows.execute("SELECT name FROM sqlite_master WHERE name = 'state'").fetchone():
+            with self._writing:
+                self._rows.executescript(_SCHEMA)
         self._changes, self._files = -1, -1
         self._lists: Quantised | None = None
         self._held: tuple[str, Slots] | None = None  # the last condition, and the slots for which it holds
         self._selected: tuple[Slots, Any] | None = None  # the last selection of slots, as the quantised index takes it
-        with self._writing:
-            self._refresh()
+        with self._snapshot():  # nobody has to wait here for one who writes
+            pass
 
     def __len__(self) -> int:
         with self._lock:
@@ -121,6 +135,7 @@ class EmbeddedIndex:
             with self._vectors_path.open("r+b" if self._vectors_path.exists() else "w+b") as file:
                 file.seek(start * vectors[0].nbytes)
                 file.write(np.ascontiguousarray(vectors).data)
+                _sync(file)
             self._rows.executemany("DELETE FROM rows WHERE id = ?", [(record.id,) for record in records])
             self._rows.executemany(
                 "INSERT INTO rows VALUES (?, ?, ?, ?)",
@@ -133,10 +148,8 @@ class EmbeddedIndex:
         self._tidy()
 
     def delete(self, ids: Sequence[str]) -> int:
-        before = len(self)
         with self._write():
-            self._rows.executemany("DELETE FROM rows WHERE id = ?", [(one,) for one in ids])
-        removed = before - len(self)
+            removed = self._rows.executemany("DELETE FROM rows WHERE id = ?", [(one,) for one in ids]).rowcount
         self._tidy()
         return removed
 
@@ -167,6 +180,7 @@ class EmbeddedIndex:
         with self._lock, self._writing:
             self._rows.execute("BEGIN IMMEDIATE")
             try:
+                self._refresh()  # another process may have put other files in the place of those known here
                 yield int(self._rows.execute("SELECT next_slot FROM state").fetchone()[0])
                 self._rows.execute("UPDATE state SET changes = changes + 1")
                 self._rows.execute("COMMIT")
@@ -178,12 +192,24 @@ class EmbeddedIndex:
     def _snapshot(self) -> Iterator[None]:
         """See one state of the index, the newest, while the block runs."""
         with self._lock:
-            self._rows.execute("BEGIN")
+            while not self._begun():
+                pass
             try:
-                self._refresh()
                 yield
             finally:
                 self._rows.execute("COMMIT")
+
+    def _begun(self) -> bool:
+        """Begin to read; False where another process has put newer files in the place of those it names."""
+        self._rows.execute("BEGIN")
+        try:
+            self._refresh()
+        except Exception:
+            self._rows.execute("COMMIT")
+            if self._rows.execute("SELECT files FROM state").fetchone()[0] != self._files:
+                return False
+            raise
+        return True
 
     def _refresh(self) -> None:
         """See what has been written since, by anybody."""
@@ -228,6 +254,7 @@ class EmbeddedIndex:
         with vectors.open("wb") as file:
             for at in range(0, len(live), _BLOCK):
                 file.write(matrix[live[at : at + _BLOCK]].data)
+            _sync(file)
         if len(live) > EXACT_BELOW:
             Quantised.train(np.memmap(vectors, np.float32, "r", shape=(len(live), matrix.shape[1]))).write(lists)
         with self._write():
@@ -235,14 +262,15 @@ class EmbeddedIndex:
             self._rows.executemany("UPDATE rows SET slot = ? WHERE slot = ?", moved)  # always to a free, lower one
             self._rows.execute("UPDATE state SET next_slot = ?, files = ?", (len(live), old + 1))
         self._refresh()
-        for path in (self._folder / f"lists-{old}.faiss", self._folder / f"vectors-{old}.f32"):
-            path.unlink(missing_ok=True)
+        for path in (*self._folder.glob("vectors-*"), *self._folder.glob("lists-*")):
+            if path not in (vectors, lists):  # also what was left by who was killed here
+                path.unlink(missing_ok=True)
 
     def _slots(self, where: Filter | None) -> Slots:
         """The slots in use for which a condition holds."""
         if where is None:
             return self._live
-        condition, values = _sql(where)
+        condition, values = sql_of(where)
         key = json.dumps([condition, values])
         if self._held is None or self._held[0] != key:
             found = self._rows.execute(f"SELECT slot FROM rows WHERE {condition} ORDER BY slot", values)
@@ -280,33 +308,7 @@ def _record(row: tuple[str, str, str]) -> Record:
     return Record(row[0], row[1], json.loads(row[2]))
 
 
-_KINDS = {"number": "('integer', 'real')", "text": "('text')", "bool": "('true', 'false')"}
-_SIGNS = {Op.GT: ">", Op.GTE: ">=", Op.LT: "<", Op.LTE: "<="}
-
-
-def _sql(where: Filter) -> tuple[str, list[Any]]:
-    """A condition on the JSON of `attributes`, as SQLite has it, with its parameters."""
-    if isinstance(where, Compound):
-        parts = [_sql(one) for one in where.filters]
-        joined = (" AND " if where.all else " OR ").join(f"({text})" for text, _ in parts)
-        return joined, [value for _, values in parts for value in values]
-    if where.op in ORDERED:
-        return _compared(where, _SIGNS[where.op] + " ?", where.values[0], where.values[0])
-    parts = []
-    for kind in _KINDS:  # however many values, few parameters
-        if of_kind := [value for value in where.values if kind_of(value) == kind]:
-            parts.append(_compared(where, "IN (SELECT value FROM json_each(?))", of_kind[0], json.dumps(of_kind)))
-    inside = " OR ".join(f"({text})" for text, _ in parts) or "0"
-    values = [value for _, some in parts for value in some]
-    return (inside, values) if where.op in (Op.EQ, Op.IN) else (f"NOT ({inside})", values)
-
-
-def _compared(where: OneComparison, test: str, value: Any, operand: Any) -> tuple[str, list[Any]]:
-    """A test of an attribute that has the kind of `value`."""
-    kind = kind_of(value)
-    if kind is None or '"' in where.key:
-        return "0", []
-    path = f'$."{where.key}"'
-    # coalesce: an attribute that is not there is not equal, rather than unknown.
-    right_kind = f"coalesce(json_type(attributes, ?) IN {_KINDS[kind]}, 0)"
-    return f"{right_kind} AND json_extract(attributes, ?) {test}", [path, path, operand]
+def _sync(file: BinaryIO) -> None:
+    """Bring what was written to the disk, before the rows that name it."""
+    file.flush()
+    os.fsync(file.fileno())

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from sqlalchemy import create_engine
 
 from luthier.domain.filters import Filter, matches, parse_where
-from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError
+from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from luthier.storage.indexes import Indexes, IndexSpec, Record, VectorIndex, check_new, embedded, open_indexes
+from luthier.storage.indexes.postgresql import PostgresIndex
 from luthier.storage.indexes.qdrant import QdrantIndexes
 from luthier.types import Floats
 
@@ -335,3 +337,30 @@ def test_two_writers_see_each_other_tidy(tmp_path: Path, monkeypatch: pytest.Mon
         for index in (first, second):
             for at in range(35, 60):
                 assert index.search(vectors[at], 1)[0].record == records[at]
+
+
+def test_an_index_answers_in_full_after_many_changes(indexes: Indexes) -> None:
+    index = indexes.create(SPEC)
+    records, vectors = some(400)
+    for _ in range(12):
+        index.add(records, vectors)
+    nearest = np.argsort(-cosines(vectors, vectors[0]))
+    assert [hit.record.id for hit in index.search(vectors[0], 10)] == [f"r{at}" for at in nearest[:10]]
+    index.delete([f"r{at}" for at in nearest[:150]])
+    assert [hit.record.id for hit in index.search(vectors[0], 10)] == [f"r{at}" for at in nearest[150:160]]
+
+
+def test_a_database_that_is_away_is_told_in_words(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    away = create_engine(f"postgresql+psycopg://luthier@/none?host={tmp_path}")
+    index = PostgresIndex(away, "luthier_index_1", SPEC)
+    records, vectors = some(2)
+    for act in (
+        lambda: index.add(records, vectors),
+        lambda: index.search(vectors[0], 1),
+        lambda: index.delete(["r0"]),
+        lambda: index.get(["r0"]),
+        lambda: len(index),
+    ):
+        with pytest.raises(UnavailableError, match="PostgreSQL cannot do that now: connection"):
+            act()

@@ -1,17 +1,19 @@
 """Indexes in PostgreSQL with pgvector: a table for each, searched through its HNSW graph.
 
-HNSW takes up to 2,000 dimensions; wider vectors, and searches under a condition, are compared one by one, exactly.
+HNSW takes up to 2,000 dimensions; wider vectors, searches under a condition, and those for which the graph has too few
+left, are compared one by one, exactly.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, RowMapping, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from luthier.domain.filters import ORDERED, Comparison, Compound, Filter, Op, kind_of
-from luthier.errors import ConfigError, NotFoundError
+from luthier.errors import ConfigError, NotFoundError, UnavailableError
 from luthier.storage import dialects
 from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
 from luthier.types import Floats
@@ -59,7 +61,7 @@ class PostgresIndexes:
 
     def create(self, spec: IndexSpec) -> "PostgresIndex":
         check_spec(spec)
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             made = connection.execute(
                 text(
                     f"INSERT INTO {_TABLE} (name, dimensions, model) VALUES (:name, :dimensions, :model) "
@@ -81,16 +83,16 @@ class PostgresIndexes:
         return PostgresIndex(self._engine, table, spec)
 
     def open(self, name: str) -> "PostgresIndex":
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             row = _row(connection, name)
         return PostgresIndex(self._engine, _table(row["number"]), _spec(row))
 
     def specs(self) -> list[IndexSpec]:
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             return [_spec(row) for row in connection.execute(text(f"SELECT * FROM {_TABLE} ORDER BY name")).mappings()]
 
     def drop(self, name: str) -> None:
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             row = _row(connection, name)
             connection.execute(text(f"DROP TABLE {_table(row['number'])}"))
             connection.execute(text(f"DELETE FROM {_TABLE} WHERE number = :number"), {"number": row["number"]})
@@ -108,7 +110,7 @@ class PostgresIndex:
         self._table = table
 
     def __len__(self) -> int:
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             return int(connection.execute(text(f"SELECT count(*) FROM {self._table}")).scalar_one())
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ class PostgresIndex:
             "ON CONFLICT (id) DO UPDATE SET text = excluded.text, attributes = excluded.attributes, "
             "embedding = excluded.embedding"
         )
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             for at in range(0, len(records), _ROWS):
                 connection.execute(
                     put,
@@ -137,12 +139,12 @@ class PostgresIndex:
                 )
 
     def delete(self, ids: Sequence[str]) -> int:
-        with self._engine.begin() as connection:
+        with _transaction(self._engine) as connection:
             remove = text(f"DELETE FROM {self._table} WHERE id = ANY(:ids)")
             return int(connection.execute(remove, {"ids": list(ids)}).rowcount)
 
     def get(self, ids: Sequence[str]) -> list[Record]:
-        with self._engine.connect() as connection:
+        with _transaction(self._engine) as connection:
             found = connection.execute(
                 text(f"SELECT id, text, attributes FROM {self._table} WHERE id = ANY(:ids)"), {"ids": list(ids)}
             ).mappings()
@@ -157,16 +159,31 @@ class PostgresIndex:
             f"SELECT id, text, attributes, -(embedding <#> CAST(:asked AS vector)) AS score FROM {self._table} "
             f"WHERE {condition} ORDER BY embedding <#> CAST(:asked AS vector) LIMIT :k"
         )
-        with self._engine.begin() as connection:
-            if where is not None:  # the graph's candidates would be filtered afterwards, and too few be left
+        with _transaction(self._engine) as connection:
+            rows: Sequence[RowMapping] = ()
+            if where is None and k <= _MOST_EF:
+                connection.execute(text(f"SET LOCAL hnsw.ef_search = {min(max(_LEAST_EF, 2 * k), _MOST_EF)}"))
+                rows = connection.execute(nearest, values).mappings().all()
+            # The graph finds candidates: too few are left where a condition holds for few of them, or where most were
+            # removed and PostgreSQL has not yet tidied up.
+            if len(rows) < k:
                 connection.execute(text("SET LOCAL enable_indexscan = off"))
-            else:
-                ef = min(max(_LEAST_EF, 2 * k), _MOST_EF)
-                connection.execute(text(f"SET LOCAL hnsw.ef_search = {ef}"))
-                if k > _MOST_EF:
-                    connection.execute(text("SET LOCAL enable_indexscan = off"))
-            rows = connection.execute(nearest, values).mappings().all()
+                rows = connection.execute(nearest, values).mappings().all()
         return [IndexHit(_record(row), float(row["score"])) for row in rows]
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
+    """
+    Raises:
+        UnavailableError: the server does not answer, or another's work stands in the way.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        reason = " ".join(str(error.orig).split())
+        raise UnavailableError(f"PostgreSQL cannot do that now: {reason}") from None
 
 
 def _table(number: int) -> str:

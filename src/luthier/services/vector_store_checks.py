@@ -34,8 +34,10 @@ def live_store(stores: VectorStoreStore, store_id: str) -> VectorStore:
     """
     store = stores.get(store_id)
     if store.is_expired(time.time()):
+        days = store.expires_days
+        why = "is being deleted" if days is None else f"has expired after {days} days without use"
         raise InvalidRequestError(
-            f"The vector store {store_id} has expired after {store.expires_days} days without use. Make a new one.",
+            f"The vector store {store_id} {why}. Make a new one.",
             param="vector_store_id",
             code="vector_store_expired",
         )

@@ -128,7 +128,8 @@ class VectorStoreFileService:
             NotFoundError: there is no such store, or it has no such file.
         """
         self._stores.get(store_id)
-        self._forget(self._stores.remove_file(store_id, file_id))
+        self._forget(self._stores.withdraw(store_id, file_id))
+        self._stores.remove_file(store_id, file_id)
 
     def forget(self, file_id: str) -> None:
         """Take a file that is deleted out of all stores."""

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -82,14 +83,26 @@ class VectorStoreWorker:
         while not self._stopping.is_set():
             self._news.clear()
             try:
-                while waiting := self._stores.waiting(1):
-                    self._take(waiting[0])
+                self._take_all()
                 self._empty_expired()
+                self._remove_deleted()
             except _StoppingError:
                 return
             except Exception:  # the thread outlives a locked database or a full disk
                 logger.exception("The files of vector stores wait %g s after an error", _IDLE_SECONDS)
             self._news.wait(_IDLE_SECONDS)
+
+    def _take_all(self) -> None:
+        """Take all waiting files to their end; those whose index cannot be used now are left for the next time."""
+        left: list[str] = []
+        while waiting := self._stores.waiting(1, but=left):
+            try:
+                self._take(waiting[0])
+            except _StoppingError:
+                raise
+            except Exception:
+                logger.exception("%s waits: the index of %s fails", waiting[0].file_id, waiting[0].store_id)
+                left.append(waiting[0].attempt)
 
     def _take(self, file: StoredFile) -> None:
         """Take one file to its end, whatever that is."""
@@ -134,13 +147,13 @@ class VectorStoreWorker:
             vectors = self._vectors(file, model, group)
             of_file: dict[str, Scalar] = {"file_id": file.file_id, "attempt": file.attempt}
             records = [Record(piece_id(file.attempt, count + at), one, of_file) for at, one in enumerate(group)]
-            self._check(file)
-            with self._indexes.ensure(file.store_id, vectors.shape[1], model) as index:
-                index.add(records, vectors)
             count += len(group)
             used += vectors.nbytes + sum(len(one.encode()) for one in group)
             self._added = max(count, self._added)
-            self._progress(file, n_pieces=self._added, usage_bytes=used)
+            # Told before they are put in, so that whoever removes the file removes them all.
+            self._check(file, n_pieces=self._added, usage_bytes=used)
+            with self._indexes.ensure(file.store_id, vectors.shape[1], model) as index:
+                index.add(records, vectors)
         self._progress(file, status=StoredStatus.COMPLETED, n_pieces=count)
 
     def _vectors(self, file: StoredFile, model: str, texts: list[str]) -> Vectors:
@@ -154,10 +167,10 @@ class VectorStoreWorker:
                     raise
                 self._stopping.wait(_RETRY_SECONDS)
 
-    def _check(self, file: StoredFile) -> None:
+    def _check(self, file: StoredFile, **changes: Any) -> None:
         if self._stopping.is_set():
             raise _StoppingError
-        self._progress(file)
+        self._progress(file, **changes)
 
     def _progress(self, file: StoredFile, **changes: Any) -> None:
         if self._stores.progress(file, **changes) is None:
@@ -178,3 +191,11 @@ class VectorStoreWorker:
             if store.is_expired(time.time()):
                 self._indexes.drop(store.id)
                 self._stores.update(store.id, emptied=True)
+
+    def _remove_deleted(self) -> None:
+        """Take out files whose upload was deleted, where that could not be done then."""
+        for file in self._stores.of_deleted_files():
+            self._added = file.n_pieces
+            self._forget(file)
+            with suppress(NotFoundError):
+                self._stores.remove_file(file.store_id, file.file_id)

@@ -119,8 +119,9 @@ class VectorStoreService:
         Raises:
             NotFoundError: there is no such store.
         """
-        self._stores.delete(store_id)
+        self._stores.update(store_id, emptied=True)  # whatever happens now, it is not found in any more
         self._indexes.drop(store_id)
+        self._stores.delete(store_id)
 
     def _view(self, store: VectorStore) -> StoreView:
         return StoreView.of(store, *self._stores.counts([store.id])[store.id])

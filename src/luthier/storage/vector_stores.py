@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from luthier.domain.file import FileStatus
 from luthier.domain.filters import Scalar
 from luthier.domain.page import Page
 from luthier.domain.vector_store import FileBatch, FileCounts, StoredFile, StoredStatus, VectorStore, stored_id
 from luthier.errors import NotFoundError
 from luthier.storage.db import Database
 from luthier.storage.rows import Rows
-from luthier.storage.schema import vector_store_batches, vector_store_files, vector_stores
+from luthier.storage.schema import files, vector_store_batches, vector_store_files, vector_stores
 
 STORES = Rows(vector_stores, VectorStore, "vector store", "vector_store_id")
 STORED = Rows(vector_store_files, StoredFile, "file in the vector store", "file_id")
@@ -149,9 +150,10 @@ class VectorStoreStore:
         with self._db.read() as connection:
             return STORED.page(connection, query, after=ends[0], before=ends[1], limit=limit, newest_first=newest_first)
 
-    def waiting(self, limit: int) -> tuple[StoredFile, ...]:
-        """The files that are to be embedded, those that came first first."""
-        query = select(vector_store_files).where(vector_store_files.c.status == StoredStatus.IN_PROGRESS)
+    def waiting(self, limit: int, but: Sequence[str] = ()) -> tuple[StoredFile, ...]:
+        """The files that are to be embedded, those that came first first, but for some attempts."""
+        table = vector_store_files
+        query = select(table).where(table.c.status == StoredStatus.IN_PROGRESS, table.c.attempt.not_in(but))
         with self._db.read() as connection:
             return STORED.page(connection, query, limit=limit).items
 
@@ -159,6 +161,13 @@ class VectorStoreStore:
         """A file's records in all stores."""
         with self._db.read() as connection:
             query = select(vector_store_files).where(vector_store_files.c.file_id == file_id)
+            return STORED.page(connection, query).items
+
+    def of_deleted_files(self) -> tuple[StoredFile, ...]:
+        """Records of files whose upload was deleted."""
+        deleted = select(files.c.id).where(files.c.status == FileStatus.DELETED)
+        query = select(vector_store_files).where(vector_store_files.c.file_id.in_(deleted))
+        with self._db.read() as connection:
             return STORED.page(connection, query).items
 
     def progress(self, file: StoredFile, **changes: Any) -> StoredFile | None:
@@ -182,6 +191,17 @@ class VectorStoreStore:
         """
         with self._db.write() as connection:
             file = replace(_file(connection, store_id, file_id), attributes=attributes)
+            STORED.replace(connection, file.id, file)
+        return file
+
+    def withdraw(self, store_id: str, file_id: str) -> StoredFile:
+        """Let a file no longer be found or gone on with, so that its pieces can be removed, and then the file.
+
+        Raises:
+            NotFoundError: the store has no such file.
+        """
+        with self._db.write() as connection:
+            file = replace(_file(connection, store_id, file_id), status=StoredStatus.CANCELLED)
             STORED.replace(connection, file.id, file)
         return file
 

@@ -88,3 +88,9 @@ def test_processes_may_open_a_new_database_at_once(home):
     homes = [str(home.home / str(n if home.database_url else 0)) for n in range(3)]  # of three hosts, where they may be
     processes = [subprocess.Popen([sys.executable, "-c", script, one, home.database_url or ""]) for one in homes]
     assert [process.wait() for process in processes] == [0, 0, 0]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "luthier.db").write_bytes(b"garbage")
+    with pytest.raises(ConfigError, match=r"luthier\.db cannot be read: file is not a database"):
+        Database.open(Settings(home=tmp_path))

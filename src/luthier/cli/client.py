@@ -48,8 +48,12 @@ def base_url(given: str | None = None) -> str:
         InvalidRequestError: not an http or https URL.
     """
     url = given or next((os.environ[name] for name in _URL_VARIABLES if os.environ.get(name)), DEFAULT_URL)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(httpx.URL(url).host)
+    except (ValueError, httpx.InvalidURL):  # such as a port that is no number
+        fits = False
+    if not fits:
         raise errors.InvalidRequestError(f"'{url}' is no URL of a server. It should look like {DEFAULT_URL}.")
     return url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v1"
 
@@ -61,9 +65,17 @@ class Client:
         url: base URL with its `/v1`, as `base_url` gives it.
         api_key: sent as a bearer token.
         transport: replaces the network in tests.
+
+    Raises:
+        InvalidRequestError: a key that cannot be sent.
     """
 
     def __init__(self, url: str, api_key: str = "", transport: httpx.BaseTransport | None = None) -> None:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise errors.InvalidRequestError(
+                "The key has characters that no key has, such as a line's end or a letter with an accent. Give it as "
+                "it was printed, by --api-key or OPENAI_API_KEY."
+            )
         self.url = url
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         # A proxy of the environment is for the world outside: this machine's own server is reached directly.

@@ -152,7 +152,7 @@ def _fetched(url: str) -> Iterator[BinaryIO]:
                 response.raise_for_status()
                 for piece in response.iter_bytes():
                     content.write(piece)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LuthierError(f"{url} cannot be fetched: {error}") from None
         content.seek(0)
         yield content

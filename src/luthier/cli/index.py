@@ -193,7 +193,8 @@ def _put(name: str, kept: Kept, source: QuerySource, out: Output, *, new: bool) 
                 )
             ids = [f"{source.file.name}:{at + 1}" for at in range(len(frame))]
             if kept.id_column is not None:
-                ids = [str(one) for one in frame.column(kept.id_column).tolist()]
+                column = frame.column(kept.id_column)
+                ids = ["" if none else str(one) for one, none in zip(column.tolist(), column.isna(), strict=True)]
             template = kept.keep_text or source.text
             texts = [""] * len(frame) if template is None else texts_of(frame.rows, template)
             rows = zip(ids, texts, attributes_of(frame, kept.names), strict=True)

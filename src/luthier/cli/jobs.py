@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
+from luthier.cli.outputs import check_targets
 from luthier.cli.remote import Json
-from luthier.errors import InvalidRequestError, LuthierError, NotFoundError
+from luthier.errors import DataError, InvalidRequestError, LuthierError, NotFoundError
 
 if TYPE_CHECKING:
     from luthier.cli.client import Client
@@ -75,11 +76,11 @@ def results(
 
     Without -o and --plot the table is printed.
     """
-    if plot is None:
-        if output is None:
-            print_results(client, job)
-            return
-        plot = output.with_suffix("")
+    if plot is None and output is None:
+        print_results(client, job)
+        return
+    plots = _plots(output, plot)
+    check_targets(output, *plots)
     import pandas
 
     from luthier.reports import curves
@@ -90,13 +91,29 @@ def results(
         output.write_bytes(content)
         written.append(output)
     frame = pandas.read_csv(io.BytesIO(content))
-    for suffix, write in ((".png", curves.write_png), (".html", curves.write_html)):
-        target = plot.with_name(plot.name + suffix)
+    for target, write in zip(plots, (curves.write_png, curves.write_html), strict=True):
         write(frame, target, title=job)
         written.append(target)
     for name, value in render.last_metrics(content.decode()).items():
         render.say(f"{name:<38}{value:.4f}".rstrip("0").rstrip("."))
     render.say("Wrote " + ", ".join(str(path) for path in written))
+
+
+def _plots(output: Path | None, plot: Path | None) -> list[Path]:
+    """Where the plot goes, as PNG and as HTML.
+
+    Raises:
+        DataError: there is no name to make theirs of, or one is the table's.
+    """
+    named = plot or output
+    assert named is not None
+    if not named.name:
+        raise DataError(f"{named} is a folder. Name a file.")
+    stem = named.name if plot is not None else named.stem
+    plots = [named.with_name(stem + suffix) for suffix in (".png", ".html")]
+    if output in plots:
+        raise DataError(f"{output} would be written twice: as the table, and as its plot. Call the table {stem}.csv.")
+    return plots
 
 
 def print_results(client: "Client", job_id: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
 from luthier.errors import ConfigError
 
@@ -54,6 +54,8 @@ def open_engine(address: str, named: str = "LUTHIER_DATABASE_URL") -> Engine:
         engine.connect().close()
     except OperationalError as error:
         raise ConfigError(f"The database {engine.url!r} does not answer: {error.orig}") from None
+    except DatabaseError as error:
+        raise ConfigError(f"The database {engine.url!r} cannot be read: {error.orig}.") from None
     return engine
 
 

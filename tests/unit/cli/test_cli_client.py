@@ -29,7 +29,7 @@ def test_url_comes_from_option_then_environment_then_default(given, variables, e
     assert base_url(given) == expected
 
 
-@pytest.mark.parametrize("text", ["127.0.0.1:8080", "ftp://x/v1", "http://"])
+@pytest.mark.parametrize("text", ["127.0.0.1:8080", "ftp://x/v1", "http://", "http://[::1", "http://x:abc"])
 def test_url_that_is_none_is_refused(text):
     with pytest.raises(errors.InvalidRequestError, match="is no URL"):
         base_url(text)
@@ -100,3 +100,10 @@ def test_a_server_that_stops_within_a_stream_is_worth_another_try():
     content = b'data: {"error": {"message": "The server stops.", "type": "service_unavailable_error"}}\n\n'
     with pytest.raises(errors.UnavailableError, match="The server stops"):
         list(client_of(lambda _: httpx.Response(200, content=content)).stream("GET", "x"))
+
+
+@pytest.mark.parametrize("key", ["sk-é", "sk-a\n", "sk-a\x00"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key):
+    with pytest.raises(errors.InvalidRequestError, match="The key has characters that no key has") as refused:
+        Client("http://127.0.0.1:9/v1", key)
+    assert "sk-" not in refused.value.message

@@ -1,6 +1,7 @@
 """Jobs, files, models and results as the commands show them."""
 
 import json
+import re
 
 import pytest
 
@@ -112,3 +113,24 @@ def test_old_words_print_the_servers_json(luthier, finished, tmp_path):
     assert json.loads(luthier("files.get", "-i", created["id"]).output)["filename"] == "x.jsonl"
     assert json.loads(luthier("files.delete", "-i", created["id"]).output)["deleted"] is True
     assert len(json.loads(luthier("files.list").output)["data"]) == 4
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-o", "."], r"\. is a folder"),
+        (["-o", "result.html"], r"result\.html would be written twice.*Call the table result\.csv"),
+        (["-o", "v1.png", "--plot", "v1"], r"v1\.png would be written twice"),
+        (["-o", "no/where.csv"], "There is no folder no"),
+        (["--plot", "."], r"\. is a folder"),
+    ],
+)
+def test_results_that_have_no_place_are_refused_before_anything_is_written(
+    words, message, luthier, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = luthier("results", "ft-1", *words)
+    assert isinstance(result.exception, LuthierError)
+    assert re.search(message, str(result.exception))
+    assert list(tmp_path.iterdir()) == []

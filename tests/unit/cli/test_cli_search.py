@@ -183,7 +183,7 @@ BAD = [
     (["index", "add", "nope", "{frame}"], "There is no index 'nope'"),
     (["index", "drop", "nope"], "There is no index 'nope'"),
     (["index", "search", "nope", " "], "The question is empty"),
-    (["index", "list", "--at", "mysql://x/y"], "cannot be kept at"),
+    (["index", "list", "--at", "mysql://me:secret@x/y"], "cannot be kept at 'mysql://***@x/y'"),
 ]
 
 
@@ -226,3 +226,11 @@ def test_embeddings_of_another_model_or_width_are_not_mixed(frame: Path, tmp_pat
         CliRunner().invoke(app, ["index", "add", "food", str(tmp_path / "other.parquet")], catch_exceptions=False)
     with pytest.raises(LuthierError, match="has 6 numbers, but those searched have 2"):
         CliRunner().invoke(app, ["search", str(tmp_path / "other.parquet"), "x"], catch_exceptions=False)
+
+
+@pytest.mark.usefixtures("models")
+def test_a_row_without_an_id_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('name,embedding\na,"[1,0]"\n,"[0,1]"\n', encoding="utf-8")
+    with pytest.raises(LuthierError, match="Record 2 has no id"):
+        CliRunner().invoke(app, ["index", "create", "x", str(file), "--id", "name"], catch_exceptions=False)

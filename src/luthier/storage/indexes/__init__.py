@@ -1,5 +1,6 @@
 """Vectors at rest: one interface (`base`), kept in a folder of this machine, in PostgreSQL or in Qdrant."""
 
+import re
 from pathlib import Path
 
 from luthier.errors import ConfigError
@@ -28,8 +29,9 @@ def open_indexes(place: str | Path) -> Indexes:
 
         return QdrantIndexes.connect(address)
     if kind != "folder":
+        shown = re.sub(r"//[^/@]*@", "//***@", address)  # without a password
         raise ConfigError(
-            f"Indexes cannot be kept at '{address}'. Name a folder, a PostgreSQL database "
+            f"Indexes cannot be kept at '{shown}'. Name a folder, a PostgreSQL database "
             "(postgresql://user:password@host/name) or a Qdrant server (http://host:6333)."
         )
     from luthier.storage.indexes.embedded import EmbeddedIndexes

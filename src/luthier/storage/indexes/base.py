@@ -186,11 +186,11 @@ def check_records(records: Sequence[Record]) -> None:
         InvalidRequestError: an id that is empty or comes twice, or a name of an attribute that cannot be.
     """
     seen: set[str] = set()
-    for record in records:
-        if not record.id or record.id in seen:
-            raise InvalidRequestError(
-                f"The id {record.id!r} comes twice. Each record needs its own." if record.id else "A record has no id."
-            )
+    for number, record in enumerate(records, start=1):
+        if not record.id:
+            raise InvalidRequestError(f"Record {number:,} has no id. Each needs its own.")
+        if record.id in seen:
+            raise InvalidRequestError(f"The id {record.id!r} comes twice. Each record needs its own.")
         seen.add(record.id)
         for name in record.attributes:
             if '"' in name or "\0" in name or not name:

@@ -413,7 +413,14 @@ REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
         "at most 1",
     ),
     ("/{store}/files", {}, "file_id", "You must provide"),
-    ("/{store}/files", {"file_id": "{file}", "attributes": {"a": [1]}}, "attributes", "a"),
+    ("/{store}/search", {"query": "x" * 9000}, "query", "maximum context length"),
+    ("/{store}/search", {"query": ["x"] * 2049}, "query", "at most 2048"),
+    (
+        "/{store}/files",
+        {"file_id": "{file}", "attributes": {"a": [1]}},
+        "attributes",
+        "'attributes.a' must be a text, a finite number, or true or false, not [1]",
+    ),
     ("/{store}/files", {"file_id": "{file}", "attributes": {"a": "x" * 513}}, "attributes", "at most 512"),
     (
         "/{store}/files",

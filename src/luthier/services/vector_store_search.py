@@ -56,7 +56,10 @@ class VectorStoreSearch:
         if not request.queries or not all(query.strip() for query in request.queries):
             raise InvalidRequestError("'query' must be a text, or several, none of them empty.", param="query")
         store = await asyncio.to_thread(live_store, self._stores, store_id)
-        embedded = await self._embeddings.create(EmbeddingRequest(store.model, request.queries))
+        try:
+            embedded = await self._embeddings.create(EmbeddingRequest(store.model, request.queries))
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"'query' cannot be embedded: {error.message}", param="query") from None
         return await asyncio.to_thread(self._search, store, request, embedded.vectors)
 
     def _search(self, store: VectorStore, request: SearchStore, vectors: Floats) -> tuple[FoundPiece, ...]:

@@ -1,13 +1,24 @@
 """Vector stores, their files and what was found in them, as answers say it."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
+
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from luthier.domain.vector_store import FileCounts, FoundPiece, StoredFile, StoredStatus, StoreStatus
 from luthier.server.wire.base import Answer
 from luthier.services.vector_store_files import BatchView
 from luthier.services.vector_stores import StoreView
 
-Value = bool | int | float | str
+
+def _plain(value: object, read: ValidatorFunctionWrapHandler) -> object:
+    """One sentence for what is none of several kinds."""
+    try:
+        return read(value)
+    except ValidationError:
+        raise ValueError("must be a text, a finite number, or true or false") from None
+
+
+Value = Annotated[bool | int | float | str, WrapValidator(_plain)]
 AttributeValues = dict[str, Value]
 
 

@@ -75,7 +75,7 @@ class SearchResult:
             "searched": self.n_searched,
             "hits": [
                 {
-                    "row": hit.row,
+                    "row": hit.row + 1,
                     "score": hit.score,
                     "similarity": hit.similarity,
                     "rank": hit.rank,

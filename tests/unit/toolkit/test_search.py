@@ -124,7 +124,7 @@ def test_whole_numbers_stay_whole_beside_others() -> None:
     ids = [2**53 + 1 + at for at in range(6)]
     made = Frame(pd.DataFrame({"Id": ids, "Score": [0.5] * 6, "Left": pd.array([1, None] * 3, dtype="Int64")}), VECTORS)
     hits = search(made, "beans", VECTORS[1], k=6).as_dict()["hits"]
-    assert {hit["row"]: hit["values"]["Id"] for hit in hits} == dict(enumerate(ids))
+    assert {hit["row"]: hit["values"]["Id"] for hit in hits} == dict(enumerate(ids, 1))
     assert hits[0]["values"] == {"Id": ids[1], "Score": 0.5, "Left": None}
 
 

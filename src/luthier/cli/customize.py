@@ -74,7 +74,8 @@ def _texts(source: PairSource, pairs: PairOptions, search: "Search", *, keeps: b
     import pandas as pd
 
     from luthier.toolkit.customize import plan_classes, plan_clusters
-    from luthier.toolkit.customize_pairs import check_clusters, split_texts
+    from luthier.toolkit.customize_made import check_clusters
+    from luthier.toolkit.customize_pairs import split_texts
 
     made: dict[str, Any] = {
         "negatives": 1 if pairs.negatives is None else pairs.negatives,

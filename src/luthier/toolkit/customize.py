@@ -14,19 +14,8 @@ from typing import Any
 import numpy as np
 
 from luthier.errors import DataError
-from luthier.toolkit.customize_pairs import (
-    Ints,
-    Pairs,
-    check_classes,
-    clusters_of,
-    folds_of,
-    groups_of,
-    make_negatives,
-    pairs_of_classes,
-    split_pairs,
-    split_texts,
-    text_folds_of,
-)
+from luthier.toolkit.customize_made import check_classes, clusters_of, make_negatives, pairs_of_classes
+from luthier.toolkit.customize_pairs import Ints, Pairs, folds_of, groups_of, split_pairs, split_texts, text_folds_of
 from luthier.toolkit.customize_scores import Accuracy, Numbers, accuracy_at, best_accuracy, cosines
 from luthier.toolkit.customize_search import Fold, Learned, Material, Report, Search, learn
 from luthier.toolkit.vectors import matrix

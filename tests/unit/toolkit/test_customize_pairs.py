@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luthier.toolkit.customize_pairs import (
-    Pairs,
-    clusters_of,
-    folds_of,
-    groups_of,
-    make_negatives,
-    pairs_of_classes,
-    pairs_of_rows,
-    split_pairs,
-)
+from luthier.toolkit.customize_made import clusters_of, make_negatives, pairs_of_classes
+from luthier.toolkit.customize_pairs import Pairs, folds_of, groups_of, pairs_of_rows, split_pairs
 from luthier.toolkit.customize_scores import accuracy_at, best_accuracy, best_threshold, cosines, log_loss
 
 

@@ -38,9 +38,10 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
                 hit.row + 1,
                 hit.similarity,
                 *([hit.rank, hit.word_rank] if result.hybrid else []),
-                *(_short(plain_values(hit.values)[name]) for name in names),
+                *(_short(values[name]) for name in names),
             ]
             for hit in result.hits
+            for values in [plain_values(hit.values)]
         ],
     )
     counts, edges = np.histogram(result.similarities, bins=_BINS)

@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
@@ -27,16 +26,6 @@ from luthier.storage.files import FileStore
 
 _MAX_SHOWN = 5
 _MAX_COUNTED_BYTES = 2 << 20  # of a job's examples that are tokenized to see their length: about a second
-
-
-class Unknown(Enum):
-    """A chat template that nobody has seen yet, because its base has not been pulled."""
-
-    UNKNOWN = "unknown"
-
-
-UNKNOWN = Unknown.UNKNOWN
-Template = ChatTemplate | None | Unknown
 
 
 @dataclass(frozen=True)
@@ -61,12 +50,12 @@ class _Look:
     labels: Counter[str] = field(default_factory=Counter)
 
 
-class _Lengths:
-    """Counts the tokens of those examples alone that may be too long for a base.
+class _Base:
+    """How a base that is here reads examples: its chat template, and how many tokens they have.
 
-    A token is a byte at least, so a text of fewer bytes than the limit never exceeds it. (Tokenizers that write a few
-    rare characters as several may come to more; the job counts all examples again.) No more than a bounded number of
-    bytes is tokenized, so that a request is answered soon.
+    Only the tokens of examples that may be too long are counted. A token is a byte at least, so a text of fewer bytes
+    than the limit never exceeds it. (Tokenizers that write a few rare characters as several may come to more; the job
+    counts all examples again.) No more than a bounded number of bytes is tokenized, so that a request is answered soon.
 
     Args:
         folder: of the base.
@@ -75,6 +64,7 @@ class _Lengths:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._bytes_left = _MAX_COUNTED_BYTES
+        self.template = ChatTemplate.of(folder)
         self.limit = context_length(folder)
 
     @cached_property
@@ -97,17 +87,17 @@ class _Lengths:
 
 
 class FileChecks:
-    """Looks at a job's files, with the eyes of its base's chat template."""
+    """Looks at a job's files, with the eyes of its base."""
 
     def __init__(self, settings: Settings, files: FileStore, blobs: Blobs) -> None:
         self._max_line_bytes = settings.max_line_bytes
         self._files = files
         self._blobs = blobs
 
-    def check(self, job: Job, template: Template, folder: Path | None) -> JobData:
+    def check(self, job: Job, folder: Path | None) -> JobData:
         """
         Args:
-            folder: of the base, None before it is pulled.
+            folder: of the base, None before it is pulled, when nobody knows how it reads.
 
         Raises:
             InvalidRequestError: the first thing found to be wrong.
@@ -120,12 +110,12 @@ class FileChecks:
                 "Classification metrics are computed on a validation file; set validation_file too.",
                 param="validation_file",
             )
-        lengths = _Lengths(folder) if folder is not None else None
-        seen = self._look(train, "training_file", template, lengths)
-        _check_format(job, seen.format, template)
+        base = _Base(folder) if folder is not None else None
+        seen = self._look(train, "training_file", base)
+        _check_format(job, seen.format, base)
         warnings: tuple[str, ...] = ()
         if valid is not None:
-            other = self._look(valid, "validation_file", template, lengths)
+            other = self._look(valid, "validation_file", base)
             if other.format is not seen.format:
                 raise InvalidRequestError(
                     f"A line of the training file is {seen.format}, one of the validation file {other.format}. Both "
@@ -151,14 +141,14 @@ class FileChecks:
             raise InvalidRequestError(f"{file_id} ({file.filename}) cannot be used. {file.status_details}", param=param)
         return file
 
-    def _look(self, file: File, param: str, template: Template, lengths: _Lengths | None) -> _Look:
+    def _look(self, file: File, param: str, base: _Base | None) -> _Look:
         """
         Raises:
             InvalidRequestError: the template does not take a line, or leaves a part of it out; or lines are too long.
         """
         seen = _Look()
         name = f"{file.filename} ({file.id})"
-        too_long = TooLong(lengths.limit if lengths is not None else 0)
+        too_long = TooLong(base.limit if base is not None else 0)
         for number, example in iterate_examples(self._blobs.path(file.id), self._max_line_bytes):
             seen.n_examples += 1
             sequences: list[list[str]] = []
@@ -167,20 +157,20 @@ class FileChecks:
                 sequences.append([example.prompt, example.completion])
             else:
                 seen.format = Format.CHAT if isinstance(example, ChatExample) else Format.PREFERENCE
-                if isinstance(template, ChatTemplate):
+                if base is not None and base.template is not None:
                     try:
-                        sequences += [[text for text, _ in pieces] for pieces in write(example, template)]
+                        sequences += [[text for text, _ in pieces] for pieces in write(example, base.template)]
                     except DataError as error:
                         raise InvalidRequestError(f"{name}, line {number}: {error.message}", param=param) from None
-            if lengths is not None and not too_long.enough:
+            if base is not None and not too_long.enough:
                 for texts in sequences:
-                    too_long.look(number, lengths.count(texts, start=isinstance(example, Example)))
+                    too_long.look(number, base.count(texts, start=isinstance(example, Example)))
         if message := too_long.message(name):
             raise InvalidRequestError(message, param=param)
         return seen
 
 
-def _check_format(job: Job, found: Format, template: Template) -> None:
+def _check_format(job: Job, found: Format, base: _Base | None) -> None:
     """
     Raises:
         InvalidRequestError: the method or the base is not for examples of this format.
@@ -201,7 +191,7 @@ def _check_format(job: Job, found: Format, template: Template) -> None:
         )
     if found is Format.COMPLETION:
         return
-    if template is None:
+    if base is not None and base.template is None:
         raise InvalidRequestError(
             f"A line of {job.training_file} is {found}, but the base of '{job.model}' has no chat template. Take "
             "another base, or write the file as prompts and completions.",

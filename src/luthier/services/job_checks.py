@@ -12,8 +12,7 @@ from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
 from luthier.executors import tracking
 from luthier.executors.parents import Parent, find_parent
 from luthier.modeling.bases import BaseStore
-from luthier.modeling.chat_template import ChatTemplate
-from luthier.services.file_checks import UNKNOWN, FileChecks
+from luthier.services.file_checks import FileChecks
 from luthier.services.metadata import check_metadata
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
@@ -74,9 +73,8 @@ class JobChecks:
         if job.wandb is not None:
             tracking.check(job.wandb, os.environ)
         parent = self._parent(job)
-        local = self._bases.local(parent.base)  # what is there is asked; a base that is not pulled yet is not
-        template = UNKNOWN if local is None else ChatTemplate.of(local.path)
-        data = self._files.check(job, template, local.path if local is not None else None)
+        local = self._bases.local(parent.base)
+        data = self._files.check(job, local.path if local is not None else None)
         hp = job.hyperparameters
         if hp.batch_size is not None and hp.batch_size > data.n_examples:
             raise InvalidRequestError(

@@ -24,6 +24,7 @@ from luthier.embedding import cores
 from luthier.embedding.gathering import Gathering
 from luthier.embedding.pool import Pool
 from luthier.errors import LuthierError, RateLimitError, UnavailableError
+from luthier.modeling import heap
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
 from luthier.modeling.pieces import Overlong, Piece
 from luthier.modeling.shelf import Shelf
@@ -104,6 +105,7 @@ class EmbeddingEngine:
             if self._running:
                 return
             self._running = True
+            heap.keep_heap()
             self._threads = [
                 threading.Thread(target=target, name=f"embeddings-{target.__name__.strip('_')}", daemon=True)
                 for target in (self._read, *[self._compute] * self._computers)

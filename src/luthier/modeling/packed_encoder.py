@@ -1,7 +1,11 @@
-"""Encoders of the BERT family over packed rows: many sequences in one row of tokens, no padding.
+"""Encoders of the BERT family over packed rows: many sequences in one row of tokens.
 
-A sequence sees only itself, in both directions. Sequences of one length that stand side by side share one call of the
-attention kernel, so callers do well to order a row by length. All else works token by token.
+A sequence sees only itself, in both directions. For attention alone each sequence is filled up to a multiple of 16
+tokens, and those of one width that stand side by side share a call of the kernel, so callers do well to order a row by
+length. All else works token by token on what is there.
+
+Attention's kernel takes twice as long at widths that are no multiple of 16, and a matrix product that meets a new
+number of rows for the first time is compiled for it (some milliseconds each): hence the widths, and `_row_length`.
 
 BERT and RoBERTa add nothing to the attention scores. MPNet adds a bias for each head and distance; it is the same in
 every layer and for every text, so it is computed once, for the longest sequence, and cut to size.
@@ -18,7 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.modeling.frozen_linear import Map, frozen_linear
 
-_SHORT = 256  # tokens; up to here attention at once was 2 to 8 % quicker on a CPU in bfloat16, and no less exact
+_STEP = 16  # tokens; the widths that sequences are filled up to are its multiples
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,58 @@ class _Layer:
         )
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Sequences of one width that stand side by side.
+
+    Args:
+        number, width: how many sequences, and slots of each.
+        tokens: (t,), the slot of each of their tokens, counted from the run's first.
+        bias: added to the scores, (1 or n, 1 or H, 1 or L, L) with L the width: -inf where a slot holds nothing; None
+            for nothing.
+    """
+
+    number: int
+    width: int
+    tokens: torch.Tensor
+    bias: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class _Attention:
+    """How a packed row is spread out for attention.
+
+    Args:
+        slots: (S,), the token in each slot; empty ones have the row's first.
+        runs: what fills the slots, in order.
+    """
+
+    slots: torch.Tensor
+    runs: list[_Run]
+    heads: int
+
+    def __call__(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Attention within each sequence.
+
+        Args:
+            qkv: (R, 3·D), the tokens' rows and what else the row holds.
+
+        Returns:
+            (R, D); rows that hold no token are zeros.
+        """
+        spread = torch.split(qkv.index_select(0, self.slots), [run.number * run.width for run in self.runs])
+        width = qkv.shape[1] // 3
+        output = qkv.new_zeros(qkv.shape[0], width)
+        at = 0
+        for run, slots in zip(self.runs, spread, strict=True):  # slots: (n·L, 3·D)
+            query, key, value = slots.view(run.number, run.width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+            seen = scaled_dot_product_attention(query, key, value, attn_mask=run.bias)  # (n, H, L, d)
+            seen = seen.transpose(1, 2).reshape(-1, width)
+            torch.index_select(seen, 0, run.tokens, out=output[at : at + len(run.tokens)])
+            at += len(run.tokens)
+        return output
+
+
 class PackedEncoder:
     """A BERT, RoBERTa, XLM-RoBERTa or MPNet of transformers, with the same weights.
 
@@ -68,74 +124,59 @@ class PackedEncoder:
         self._type = None if mpnet else embeddings.token_type_embeddings.weight[0]
         self._norm: nn.Module = embeddings.LayerNorm
         self._first_position = 0 if config.model_type == "bert" else embeddings.padding_idx + 1
-        self._bias: torch.Tensor | None = None  # (1, H, max_tokens, max_tokens)
+        self._bias: torch.Tensor | None = None  # (1, H, L, L), L the greatest width
         if mpnet:
-            self._bias = model.encoder.compute_position_bias(torch.empty(1, max_tokens, 0, device=model.device))
-        self._short = _SHORT if model.device.type == "cpu" and model.dtype == torch.bfloat16 else 0
+            greatest = _up(max_tokens, _STEP)
+            self._bias = model.encoder.compute_position_bias(torch.empty(1, greatest, 0, device=model.device))
         self._layers = [_mpnet_layer(layer) if mpnet else _bert_layer(layer) for layer in model.encoder.layer]
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """Last hidden states of all tokens, (T, D), in the order of the sequences."""
         lengths = [len(sequence) for sequence in sequences]
-        device = self._words.weight.device
-        ids = torch.tensor([id_ for sequence in sequences for id_ in sequence], device=device)  # (T,)
-        at = torch.cat([torch.arange(length, device=device) for length in lengths])  # (T,)
-        x: torch.Tensor = self._words(ids) + self._positions(at + self._first_position)  # (T, D)
+        device, total = self._words.weight.device, sum(lengths)
+        filling = [0] * (_row_length(total) - total)
+        ids = torch.tensor([id_ for sequence in sequences for id_ in sequence] + filling, device=device)  # (R,)
+        at = torch.tensor([place for length in lengths for place in range(length)] + filling, device=device)
+        x: torch.Tensor = self._words(ids) + self._positions(at + self._first_position)  # (R, D)
         if self._type is not None:
             x = x + self._type
         x = self._norm(x)
-        runs = [(length, len(list(group))) for length, group in groupby(lengths)]
+        attention = self._attention(lengths)
         for layer in self._layers:
-            x = layer.attention_norm(x + layer.out(self._attend(layer.qkv(x), runs)))
+            x = layer.attention_norm(x + layer.out(attention(layer.qkv(x))))
             x = layer.output_norm(x + layer.down(layer.activation(layer.up(x))))
-        return x
+        return x[:total]
 
-    def _attend(self, qkv: torch.Tensor, runs: Sequence[tuple[int, int]]) -> torch.Tensor:
-        """Attention within each sequence.
-
-        Args:
-            qkv: (T, 3·D).
-            runs: length and number of sequences that stand side by side.
-
-        Returns:
-            (T, D).
-        """
-        tokens, width = qkv.shape[0], qkv.shape[1] // 3
-        output = qkv.new_empty(tokens, width)
-        start = 0
-        for length, number in runs:
-            end = start + length * number
-            query, key, value = qkv[start:end].view(number, length, 3, self._heads, -1).permute(2, 0, 3, 1, 4)
-            bias = None if self._bias is None else self._bias[:, :, :length, :length]
-            if length <= self._short:
-                seen = _attend_at_once(query, key, value, bias)  # (n, H, L, d)
-            else:
-                seen = scaled_dot_product_attention(query, key, value, attn_mask=bias)
-            output[start:end] = seen.transpose(1, 2).reshape(-1, width)
-            start = end
-        return output
+    def _attention(self, lengths: Sequence[int]) -> _Attention:
+        weight = self._words.weight
+        own = torch.tensor(lengths)  # (N,)
+        widths = (own + _STEP - 1) // _STEP * _STEP
+        within = torch.arange(int(widths.max()))  # (L,)
+        first = own.cumsum(0) - own
+        slots, runs = [], []
+        for width, group in groupby(range(len(lengths)), key=lambda at: int(widths[at])):
+            members = list(group)
+            part = slice(members[0], members[-1] + 1)
+            there = within[:width] < own[part, None]  # (n, L)
+            slots.append(torch.where(there, first[part, None] + within[:width], 0).flatten())
+            bias = None if self._bias is None else self._bias[:, :, :width, :width]
+            if not bool(there.all()):
+                empty = torch.zeros(there.shape, dtype=weight.dtype).masked_fill_(~there, float("-inf"))
+                empty = empty[:, None, None].to(weight.device)  # (n, 1, 1, L)
+                bias = empty if bias is None else bias + empty
+            tokens = there.flatten().nonzero()[:, 0].to(weight.device)
+            runs.append(_Run(len(members), width, tokens, bias))
+        return _Attention(torch.cat(slots).to(weight.device), runs, self._heads)
 
 
-def _attend_at_once(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None
-) -> torch.Tensor:
-    """softmax(Q Kᵀ / √d + bias) V with all scores in memory, which for short sequences is quicker than in blocks.
+def _row_length(tokens: int) -> int:
+    """Rows that so many tokens are computed in: more than there are, so that there are few different numbers."""
+    return _up(tokens, 16 if tokens <= 64 else 64 if tokens <= 512 else 256)
 
-    Args:
-        query, key, value: (n, H, L, d).
-        bias: (1, H, L, L).
 
-    Returns:
-        (n, H, L, d).
-    """
-    number, heads, length, width = query.shape
-    query, key, value = (x.reshape(number * heads, length, width) for x in (query, key, value))
-    if bias is None:
-        scores = torch.bmm(query * width**-0.5, key.transpose(1, 2))  # (n·H, L, L)
-    else:
-        added = bias.expand(number, heads, length, length).reshape(-1, length, length)
-        scores = torch.baddbmm(added, query, key.transpose(1, 2), alpha=width**-0.5)
-    return torch.bmm(scores.softmax(-1), value).view(number, heads, length, width)
+def _up(number: int, step: int) -> int:
+    """The next multiple of a step."""
+    return -(-number // step) * step
 
 
 def _bert_layer(layer: Any) -> _Layer:

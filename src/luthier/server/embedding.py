@@ -1,10 +1,10 @@
 """Answering a request for embeddings, for every path that takes one."""
 
-import json
 import logging
 from typing import Any
 
 from anyio import to_thread
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -31,4 +31,4 @@ async def embed(body: EmbeddingBody, embeddings: EmbeddingService) -> dict[str, 
 
 async def _write(body: EmbeddingBody, embeddings: EmbeddingService) -> bytes:
     answer = await embed(body, embeddings)
-    return (await to_thread.run_sync(json.dumps, answer)).encode()
+    return await to_thread.run_sync(to_json, answer)

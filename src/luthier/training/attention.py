@@ -9,30 +9,40 @@ tokens, 2.5 at 400, 1.9 at 2,000.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
+from torch.nn.functional import pad
 
 from luthier.modeling.attention import PackedCausal
 
 BLOCK = 128  # queries whose scores are computed together
+STEP = 32  # keys; a softmax over any other number of them than a multiple of this takes twice as long
 
 
 @dataclass(frozen=True)
 class QueryBlock:
-    """Queries `start:stop` of a row, which see keys `first:stop`, but for those that `bias` hides.
+    """Queries `start:stop` of a row, which see keys `first:end`, but for those that `bias` hides.
 
-    Either the block lies within one sequence, or it holds whole short sequences; so only the square of the block's
-    own keys needs a mask.
+    Either the block lies within one sequence, or it holds whole short sequences; so only the block's own keys need a
+    mask, and those behind them, which fill up the number of keys to a multiple of `STEP`.
 
     Args:
-        bias: (n, n), to be added to the scores: -inf where a query of the block must not see a key of the block.
+        bias: (n, end - start), to be added to the scores: -inf where a query of the block must not see a key.
     """
 
     first: int
     start: int
     stop: int
+    end: int
     bias: torch.Tensor
+
+    @classmethod
+    def of(cls, first: int, start: int, square: torch.Tensor) -> Self:
+        """A block whose queries see of its own keys what `square`, (n, n), shows."""
+        stop = start + len(square)
+        end = stop + (first - stop) % STEP
+        return cls(first, start, stop, end, pad(square, (0, end - stop), value=float("-inf")))
 
 
 def query_blocks(lengths: Sequence[int], dtype: torch.dtype, size: int = BLOCK) -> Iterator[QueryBlock]:
@@ -54,7 +64,7 @@ def query_blocks(lengths: Sequence[int], dtype: torch.dtype, size: int = BLOCK) 
             continue
         for start in range(at, at + length, size):
             stop = min(start + size, at + length)
-            yield QueryBlock(at, start, stop, causal[: stop - start, : stop - start])
+            yield QueryBlock.of(at, start, causal[: stop - start, : stop - start])
         at += length
     if group:
         yield _short(at, group, causal)
@@ -96,17 +106,18 @@ class _BlockAttention(torch.autograd.Function):
         _, heads, tokens, width = query.shape
         shared = key.shape[1]
         q = (query[0] * scaling).view(shared, heads // shared, tokens, width)  # (K, G, T, D)
-        k, v = key[0].contiguous(), value[0].contiguous()  # (K, T, D)
+        # Blocks at the end may see keys that are not there: (K, T + STEP - 1, D), zeros, which are multiplied by 0.
+        k, v = (pad(x[0], (0, 0, 0, STEP - 1)) for x in (key, value))
         output = torch.empty(tokens, shared, heads // shared, width, dtype=q.dtype)  # (T, K, G, D)
         probabilities = []
         for block in blocks:
             rows = q[:, :, block.start : block.stop].reshape(shared, -1, width)  # (K, G·n, D)
-            scores = rows @ k[:, block.first : block.stop].transpose(1, 2)  # (K, G·n, S)
+            scores = rows @ k[:, block.first : block.end].transpose(1, 2)  # (K, G·n, S)
             n = block.stop - block.start
-            square = scores.view(shared, -1, n, scores.shape[-1])[..., -n:]  # (K, G, n, n)
-            square.add_(block.bias)
+            masked = scores.view(shared, -1, n, scores.shape[-1])[..., block.start - block.first :]
+            masked.add_(block.bias)  # (K, G, n, end - start)
             p = scores.softmax(-1)  # (K, G·n, S)
-            seen = (p @ v[:, block.first : block.stop]).view(shared, -1, n, width)  # (K, G, n, D)
+            seen = (p @ v[:, block.first : block.end]).view(shared, -1, n, width)  # (K, G, n, D)
             output[block.start : block.stop] = seen.permute(2, 0, 1, 3)
             probabilities.append(p)
         ctx.save_for_backward(q, k, v, *probabilities)
@@ -119,9 +130,9 @@ class _BlockAttention(torch.autograd.Function):
         shared, groups, tokens, width = q.shape
         out = gradients[0][0].view(tokens, shared, groups, width).permute(1, 2, 0, 3)  # (K, G, T, D)
         dq = torch.empty(tokens, shared, groups, width, dtype=q.dtype)  # (T, K, G, D)
-        dk, dv = (torch.zeros(shared, tokens, width, dtype=_wide(q.dtype)) for _ in range(2))  # (K, T, D)
+        dk, dv = (torch.zeros(k.shape, dtype=_wide(q.dtype)) for _ in range(2))  # (K, T + STEP - 1, D)
         for block, p in zip(ctx.blocks, probabilities, strict=True):
-            own, keys = slice(block.start, block.stop), slice(block.first, block.stop)
+            own, keys = slice(block.start, block.stop), slice(block.first, block.end)
             do = out[:, :, own].reshape(shared, -1, width)  # (K, G·n, D)
             dv[:, keys] += p.transpose(1, 2) @ do
             dp = do @ v[:, keys].transpose(1, 2)  # (K, G·n, S)
@@ -131,8 +142,8 @@ class _BlockAttention(torch.autograd.Function):
         dq.mul_(ctx.scaling)
         return (
             dq.view(1, tokens, shared * groups, width).transpose(1, 2),
-            dk.to(q.dtype)[None],
-            dv.to(q.dtype)[None],
+            dk[:, :tokens].to(q.dtype)[None],
+            dv[:, :tokens].to(q.dtype)[None],
             None,
             None,
         )
@@ -142,7 +153,7 @@ def _short(start: int, lengths: list[int], causal: torch.Tensor) -> QueryBlock:
     """A block of whole sequences."""
     owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))  # (n,)
     strangers = _minus_infinity(owner[:, None] != owner, causal.dtype)
-    return QueryBlock(start, start, start + len(owner), causal[: len(owner), : len(owner)] + strangers)
+    return QueryBlock.of(start, start, causal[: len(owner), : len(owner)] + strangers)
 
 
 def _minus_infinity(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

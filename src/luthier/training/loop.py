@@ -20,6 +20,7 @@ from luthier.datasets.encode import EncodedExample, EncodedPair
 from luthier.domain.hyperparameters import Objective as Kind
 from luthier.domain.hyperparameters import ResolvedHyperparameters
 from luthier.errors import DataError, TrainingError
+from luthier.modeling.heap import trim_heap
 from luthier.modeling.loader import BaseModel
 from luthier.training import defaults
 from luthier.training.batches import batches_of, epoch_order, step_seed
@@ -28,7 +29,6 @@ from luthier.training.clock import Clock
 from luthier.training.forward import decoder
 from luthier.training.interrupt import Poll, StopRequestedError, polled_layers
 from luthier.training.mean import Mean
-from luthier.training.memory import trim_heap
 from luthier.training.norm import quick_norms
 from luthier.training.objective import Objective, Passes
 from luthier.training.optim import Optimizer

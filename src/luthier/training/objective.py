@@ -12,11 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from luthier.modeling.heap import trim_heap
 from luthier.modeling.loader import BaseModel
 from luthier.training.batches import PackedBatch
 from luthier.training.forward import last_hidden, recomputed_layers
 from luthier.training.interrupt import Poll
-from luthier.training.memory import trim_heap
 from luthier.training.weights import TunedWeights
 
 E = TypeVar("E", contravariant=True)

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from luthier.training.memory import _resident_bytes, trim_heap
+from luthier.modeling.heap import _resident_bytes, trim_heap
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Only glibc's heap is trimmed.")
 _SMALL = 1 << 16  # bytes, below what the C library fetches from the system piece by piece

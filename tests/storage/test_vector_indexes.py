@@ -3,12 +3,14 @@
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from filelock import FileLock
+from postgresql_server import PostgresServer
 from sqlalchemy import create_engine
 
 from luthier.domain.filters import Filter, matches, parse_where
@@ -348,6 +350,23 @@ def test_an_index_answers_in_full_after_many_changes(indexes: Indexes) -> None:
     assert [hit.record.id for hit in index.search(vectors[0], 10)] == [f"r{at}" for at in nearest[:10]]
     index.delete([f"r{at}" for at in nearest[:150]])
     assert [hit.record.id for hit in index.search(vectors[0], 10)] == [f"r{at}" for at in nearest[150:160]]
+
+
+def test_writers_with_the_same_ids_do_not_wait_for_each_other_for_ever(pgvector: PostgresServer) -> None:
+    indexes = open_indexes(pgvector.database())
+    indexes.create(SPEC)
+    records, vectors = some(400)
+
+    def write(backwards: bool) -> None:
+        index = indexes.open(SPEC.name)
+        order = np.arange(400)[::-1] if backwards else np.arange(400)
+        for _ in range(5):
+            index.add([records[at] for at in order], vectors[order])
+            index.delete([records[at].id for at in order[:200]])
+
+    with ThreadPoolExecutor(4) as writers:
+        list(writers.map(write, [False, True, False, True]))  # PostgreSQL ends one of two that wait for each other
+    indexes.close()
 
 
 def test_a_database_that_is_away_is_told_in_words(tmp_path: Path) -> None:

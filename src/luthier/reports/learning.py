@@ -97,8 +97,11 @@ def precision_recall_figure(curves: Sequence[PrecisionRecall]) -> Figure:
     for curve, colour in zip(classes[:_MOST_CURVES], COLOURS, strict=False):
         figure.add_trace(_curve(curve, colour, width=1.5))
     figure.add_trace(_curve(average, _GREY, width=4))
+    shown = f"Precision and recall, the first {_MOST_CURVES} of {len(classes)} classes"
     figure.update_layout(
-        title="Precision and recall", height=480, legend={"title": "class (average precision)", "y": 0.5}
+        title=shown if len(classes) > _MOST_CURVES else "Precision and recall",
+        height=480,
+        legend={"title": "class (average precision)", "y": 0.5},
     )
     figure.update_xaxes(title="recall", range=[0, 1.01])
     figure.update_yaxes(title="precision", range=[0, 1.03])

@@ -2,21 +2,25 @@
 
 PyTorch's fused attention on a CPU is slow in its backward pass (bfloat16 most of all) and at lengths below a
 thousand tokens. Here the queries of the row are cut into blocks; each takes three ordinary matrix products forward
-and five backward, which the CPU does at full speed, and keeps its attention probabilities for the way back.
-Measured on a CPU with AVX-512 BF16, against the fused kernel: 2 times faster forward and backward together at 64
-tokens, 2.5 at 400, 1.9 at 2,000.
+and five backward, which the CPU does at full speed, and keeps its attention probabilities for the way back. Of long
+sequences, whose probabilities would fill the memory, they are computed there; the fused kernel, which is quick
+forward, does without them.
+Measured against the fused kernel, forward and backward together: on a CPU with AVX-512 BF16 2 times faster at 64
+tokens, 2.5 at 400, 1.9 at 2,000; on one with AMX 1.8, 1.3 and 1.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Self
 
 import torch
 from torch.nn.functional import pad
 
-from luthier.modeling.attention import PackedCausal
+from luthier.modeling.attention import PackedCausal, causal_attention
 
 BLOCK = 128  # queries whose scores are computed together
+KEPT = 1024  # tokens; of longer sequences the probabilities would take up a gigabyte and more
 STEP = 32  # keys; a softmax over any other number of them than a multiple of this takes twice as long
 
 
@@ -75,6 +79,8 @@ class PackedTraining(PackedCausal):
 
     def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__(lengths)
+        ends = list(accumulate(lengths))
+        self._long = [slice(end - length, end) for end, length in zip(ends, lengths, strict=True) if length > KEPT]
         self._blocks: list[QueryBlock] | None = None
 
     def attend(
@@ -92,7 +98,7 @@ class PackedTraining(PackedCausal):
             return super().attend(layer, query, key, value, scaling, sliding_window)
         if self._blocks is None:
             self._blocks = list(query_blocks(self.lengths, query.dtype))
-        output: torch.Tensor = _BlockAttention.apply(query, key, value, scaling, self._blocks)  # type: ignore[no-untyped-call]
+        output: torch.Tensor = _BlockAttention.apply(query, key, value, scaling, self._blocks, self._long)  # type: ignore[no-untyped-call]
         return output
 
 
@@ -101,7 +107,13 @@ class _BlockAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, blocks: list[QueryBlock]
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+        blocks: list[QueryBlock],
+        long: list[slice],
     ) -> torch.Tensor:
         _, heads, tokens, width = query.shape
         shared = key.shape[1]
@@ -109,29 +121,34 @@ class _BlockAttention(torch.autograd.Function):
         # Blocks at the end may see keys that are not there: (K, T + STEP - 1, D), zeros, which are multiplied by 0.
         k, v = (pad(x[0], (0, 0, 0, STEP - 1)) for x in (key, value))
         output = torch.empty(tokens, shared, heads // shared, width, dtype=q.dtype)  # (T, K, G, D)
-        probabilities = []
+        for part in long:
+            seen = causal_attention(query[:, :, part], key[:, :, part], value[:, :, part], scaling)  # (1, H, n, D)
+            output[part] = seen[0].transpose(0, 1).view(-1, *output.shape[1:])
+        kept: list[torch.Tensor | None] = []
         for block in blocks:
-            rows = q[:, :, block.start : block.stop].reshape(shared, -1, width)  # (K, G·n, D)
-            scores = rows @ k[:, block.first : block.end].transpose(1, 2)  # (K, G·n, S)
+            if any(part.start <= block.start < part.stop for part in long):
+                kept.append(None)
+                continue
+            p = _probabilities(q, k, block)
             n = block.stop - block.start
-            masked = scores.view(shared, -1, n, scores.shape[-1])[..., block.start - block.first :]
-            masked.add_(block.bias)  # (K, G, n, end - start)
-            p = scores.softmax(-1)  # (K, G·n, S)
             seen = (p @ v[:, block.first : block.end]).view(shared, -1, n, width)  # (K, G, n, D)
             output[block.start : block.stop] = seen.permute(2, 0, 1, 3)
-            probabilities.append(p)
-        ctx.save_for_backward(q, k, v, *probabilities)
+            kept.append(p)
+        ctx.save_for_backward(q, k, v, *kept)
         ctx.scaling, ctx.blocks = scaling, blocks
         return output.view(1, tokens, heads, width)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
-        q, k, v, *probabilities = ctx.saved_tensors
+    def backward(
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None, None]:
+        q, k, v, *kept = ctx.saved_tensors
         shared, groups, tokens, width = q.shape
         out = gradients[0][0].view(tokens, shared, groups, width).permute(1, 2, 0, 3)  # (K, G, T, D)
         dq = torch.empty(tokens, shared, groups, width, dtype=q.dtype)  # (T, K, G, D)
         dk, dv = (torch.zeros(k.shape, dtype=_wide(q.dtype)) for _ in range(2))  # (K, T + STEP - 1, D)
-        for block, p in zip(ctx.blocks, probabilities, strict=True):
+        for block, found in zip(ctx.blocks, kept, strict=True):
+            p = _probabilities(q, k, block) if found is None else found  # (K, G·n, S)
             own, keys = slice(block.start, block.stop), slice(block.first, block.end)
             do = out[:, :, own].reshape(shared, -1, width)  # (K, G·n, D)
             dv[:, keys] += p.transpose(1, 2) @ do
@@ -146,7 +163,23 @@ class _BlockAttention(torch.autograd.Function):
             dv[:, :tokens].to(q.dtype)[None],
             None,
             None,
+            None,
         )
+
+
+def _probabilities(q: torch.Tensor, k: torch.Tensor, block: QueryBlock) -> torch.Tensor:
+    """How much each query of a block takes of each key, (K, G·n, S).
+
+    Args:
+        q: (K, G, T, D), scaled.
+        k: (K, T + STEP - 1, D).
+    """
+    rows = q[:, :, block.start : block.stop].reshape(len(q), -1, q.shape[-1])  # (K, G·n, D)
+    scores = rows @ k[:, block.first : block.end].transpose(1, 2)  # (K, G·n, S)
+    n = block.stop - block.start
+    masked = scores.view(len(q), -1, n, scores.shape[-1])[..., block.start - block.first :]  # (K, G, n, end - start)
+    masked.add_(block.bias)
+    return scores.softmax(-1)
 
 
 def _short(start: int, lengths: list[int], causal: torch.Tensor) -> QueryBlock:

@@ -26,11 +26,11 @@ DECAY = "linear"  # after the warm-up, to 0: a key of optim.DECAYS
 WEIGHT_DECAY = 0.0
 BETAS = (0.9, 0.999)
 MAX_GRAD_NORM = 1.0
-# The result is a mean of the weights at the ends of epochs (`Optimizer`): those in this last part of the run, after so
-# many steps.
+# The result is a mean of the weights at the ends of epochs: those in this last part of the run, and without validation
+# only those after so many steps.
 AVERAGED_SHARE = 0.5
-AVERAGED_FROM = 100  # steps; before, too little has been learnt
-RULES = 1  # raised when the code makes another result of the same values, such as another mean of the weights
+AVERAGED_FROM = 100  # steps; before, too little may have been learnt
+RULES = 2  # raised when the code makes another result of the same values, such as another mean of the weights
 
 # What a run uses that its hyperparameters do not say. A run with other values does not go on from a checkpoint.
 OF_EVERY_RUN = (

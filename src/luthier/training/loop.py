@@ -177,8 +177,11 @@ class _Run:
         return math.ceil(self._state.step / self._steps_per_epoch)
 
     def _averaged_steps(self) -> list[int]:
-        """The epochs' last steps, from 1, whose weights are averaged; the run's last one is always among them."""
-        least = max((1 - defaults.AVERAGED_SHARE) * self._n_steps, defaults.AVERAGED_FROM)
+        """The epochs' last steps, from 1, whose weights are averaged; the run's last one is always among them.
+
+        Where no validation can tell whether their mean is any good, early ones do not count.
+        """
+        least = max((1 - defaults.AVERAGED_SHARE) * self._n_steps, 0 if self._valid else defaults.AVERAGED_FROM)
         ends = range(self._steps_per_epoch, self._n_steps + 1, self._steps_per_epoch)
         return [end for end in ends if end >= least or end == self._n_steps]
 

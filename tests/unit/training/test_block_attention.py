@@ -29,7 +29,7 @@ def results(layout: PackedCausal, dtype: torch.dtype, window: int | None = None)
     return [tensor.detach().double() for tensor in (out, *(part.grad for part in parts)) if tensor is not None]
 
 
-@pytest.mark.parametrize("lengths", [[1], [5, 1, 7], [128], [129], [300, 4, 3, 128, 131, 2], [60, 60, 60]])
+@pytest.mark.parametrize("lengths", [[1], [5, 1, 7], [128], [129], [300, 4, 3, 128, 131, 2], [60, 60, 60], [9, 1030, 200]])
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
 )

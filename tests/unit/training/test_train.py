@@ -194,7 +194,6 @@ def test_without_validation_the_result_is_a_mean_of_the_last_epochs_ends(
 def test_with_validation_the_result_is_the_better_of_that_mean_and_the_last_end(
     trainer: Trainer, of_the_mean: float, better: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
     losses = iter([0.9, 0.6, 0.4, of_the_mean])  # of three ends and the mean
 
     def evaluate(self: Supervised, examples: Sequence[EncodedExample]) -> Measured:

@@ -123,24 +123,28 @@ class PostgresIndex:
             "ON CONFLICT (id) DO UPDATE SET text = excluded.text, attributes = excluded.attributes, "
             "embedding = excluded.embedding"
         )
+        order = sorted(range(len(records)), key=lambda at: records[at].id)  # that of all writers, so that none deadlock
         with _transaction(self._engine) as connection:
-            for at in range(0, len(records), _ROWS):
+            for start in range(0, len(order), _ROWS):
                 connection.execute(
                     put,
                     [
                         {
-                            "id": record.id,
-                            "text": record.text,
-                            "attributes": _json(record),
-                            "embedding": _literal(vector),
+                            "id": records[at].id,
+                            "text": records[at].text,
+                            "attributes": _json(records[at]),
+                            "embedding": _literal(vectors[at]),
                         }
-                        for record, vector in zip(records[at : at + _ROWS], vectors[at : at + _ROWS], strict=True)
+                        for at in order[start : start + _ROWS]
                     ],
                 )
 
     def delete(self, ids: Sequence[str]) -> int:
         with _transaction(self._engine) as connection:
-            remove = text(f"DELETE FROM {self._table} WHERE id = ANY(:ids)")
+            mine = (
+                f'SELECT id FROM {self._table} WHERE id = ANY(:ids) ORDER BY id COLLATE "C" FOR UPDATE'  # as in `add`
+            )
+            remove = text(f"DELETE FROM {self._table} WHERE id IN ({mine})")
             return int(connection.execute(remove, {"ids": list(ids)}).rowcount)
 
     def get(self, ids: Sequence[str]) -> list[Record]:

@@ -8,19 +8,25 @@ from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 _KEPT = 256 << 20  # bytes
-_MAPPED = 64 << 20  # bytes
+_MAPPED = 32 << 20  # bytes, the most that every glibc takes
+_OWNERS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_")
 
 
-def keep_heap() -> None:
-    """Let each heap keep up to 256 MiB of what is freed. Does nothing where the C library is not glibc.
+def keep_heap() -> bool:
+    """Let the heap keep up to 256 MiB that were freed at its end, and take tensors of up to 32 MiB from it.
 
-    Otherwise the tensors of a pass go back to the system after it, and come with the next one as pages to be zeroed.
+    Otherwise the tensors of a pass may go back to the system after it, and come with the next one as pages to be
+    zeroed. The heaps of other threads than the main one follow in part.
+
+    Returns:
+        Whether it did: not where the C library is no glibc, or the environment has settings of its own for it.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux" and not any(name in os.environ for name in _OWNERS):
         with suppress(AttributeError):  # another C library
             library = ctypes.CDLL(None)
-            library.mallopt(_MMAP_THRESHOLD, _MAPPED)
-            library.mallopt(_TRIM_THRESHOLD, _KEPT)
+            # One without the other would be worse than neither: the second stops glibc from adapting the first.
+            return bool(library.mallopt(_MMAP_THRESHOLD, _MAPPED) and library.mallopt(_TRIM_THRESHOLD, _KEPT))
+    return False
 
 
 def trim_heap(above: int = 0) -> None:

@@ -1,8 +1,8 @@
 """Encoders of the BERT family over packed rows: many sequences in one row of tokens.
 
 A sequence sees only itself, in both directions. For attention alone each sequence is filled up to a multiple of 16
-tokens, and those of one width that stand side by side share a call of the kernel, so callers do well to order a row by
-length. All else works token by token on what is there.
+tokens (a very short one of 4), and those of one width that stand side by side share a call of the kernel, so callers do
+well to order a row by length. All else works token by token on what is there.
 
 Attention's kernel takes twice as long at widths that are no multiple of 16, and a matrix product that meets a new
 number of rows for the first time is compiled for it (some milliseconds each): hence the widths, and `_row_length`.
@@ -14,7 +14,7 @@ every layer and for every text, so it is computed once, for the longest sequence
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from luthier.modeling.frozen_linear import Map, frozen_linear
 
 _STEP = 16  # tokens; the widths that sequences are filled up to are its multiples
+_SHORT_STEP = 4  # of those up to 16, which would take up much memory otherwise
+
+Number = TypeVar("Number", int, torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class PackedEncoder:
     def _attention(self, lengths: Sequence[int]) -> _Attention:
         weight = self._words.weight
         own = torch.tensor(lengths)  # (N,)
-        widths = (own + _STEP - 1) // _STEP * _STEP
+        widths = torch.where(own <= _STEP, _up(own, _SHORT_STEP), _up(own, _STEP))
         within = torch.arange(int(widths.max()))  # (L,)
         first = own.cumsum(0) - own
         slots, runs = [], []
@@ -170,11 +173,11 @@ class PackedEncoder:
 
 
 def _row_length(tokens: int) -> int:
-    """Rows that so many tokens are computed in: more than there are, so that there are few different numbers."""
+    """Rows that so many tokens are computed in: as many or some more, so that there are few different numbers."""
     return _up(tokens, 16 if tokens <= 64 else 64 if tokens <= 512 else 256)
 
 
-def _up(number: int, step: int) -> int:
+def _up(number: Number, step: int) -> Number:
     """The next multiple of a step."""
     return -(-number // step) * step
 

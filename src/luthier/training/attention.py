@@ -1,8 +1,8 @@
 """Packed attention for training: matrix products over blocks of queries, with a backward pass of its own.
 
 PyTorch's fused attention on a CPU is slow in its backward pass (bfloat16 most of all) and at lengths below a
-thousand tokens. Here the queries of the row are cut into blocks; each takes three ordinary matrix products forward
-and five backward, which the CPU does at full speed, and keeps its attention probabilities for the way back. Of long
+thousand tokens. Here the queries of the row are cut into blocks; each takes two ordinary matrix products forward
+and four backward, which the CPU does at full speed, and keeps its attention probabilities for the way back. Of long
 sequences, whose probabilities would fill the memory, they are computed there; the fused kernel, which is quick
 forward, does without them.
 Measured against the fused kernel, forward and backward together: on a CPU with AVX-512 BF16 2 times faster at 64
@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from luthier.modeling.attention import PackedCausal, causal_attention
 
 BLOCK = 128  # queries whose scores are computed together
-KEPT = 1024  # tokens; of longer sequences the probabilities would take up a gigabyte and more
+KEPT = 1024  # tokens; of longer sequences the probabilities would take up too much memory
 STEP = 32  # keys; a softmax over any other number of them than a multiple of this takes twice as long
 
 

@@ -59,6 +59,20 @@ def test_a_family_computes_the_same(change: Callable[..., Path], family: str) ->
     np.testing.assert_allclose(mine[2], mine[5], atol=1e-6)  # the same text; threads share a pass in parts
 
 
+@pytest.mark.parametrize("family", ["bert", "mpnet"])
+def test_rows_of_all_widths_compute_the_same(change: Callable[..., Path], family: str) -> None:
+    folder = change(family=family, max_tokens=100)
+    texts = [
+        "x" * length for length in (63, 1, 14, 98, 2, 15, 13, 31, 62, 29, 98, 46, 3, 64, 14, 80)
+    ]  # over 512 tokens
+    encoder = load_encoder(folder, torch.float32)
+    pieces = [own[0] for own in encoder.reader.read(texts, "", Overlong.CUT)]
+    unsorted = encoder._core([piece.ids for piece in pieces])
+    alone = torch.cat([encoder._core([piece.ids]) for piece in pieces])
+    torch.testing.assert_close(unsorted, alone, atol=1e-5, rtol=1e-5)
+    assert cosines(ours(folder, texts), theirs(folder, texts)).min() >= FLOAT32
+
+
 @pytest.mark.parametrize("mode", ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"])
 @pytest.mark.parametrize("include_prompt", [True, False])
 def test_a_pooling_computes_the_same(change: Callable[..., Path], mode: str, include_prompt: bool) -> None:

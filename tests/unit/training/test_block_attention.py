@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from luthier.modeling.attention import PackedCausal
-from luthier.training.attention import PackedTraining, query_blocks
+from luthier.training.attention import STEP, PackedTraining, query_blocks
 
 HEADS, SHARED, WIDTH = 4, 2, 8
 
@@ -29,7 +29,9 @@ def results(layout: PackedCausal, dtype: torch.dtype, window: int | None = None)
     return [tensor.detach().double() for tensor in (out, *(part.grad for part in parts)) if tensor is not None]
 
 
-@pytest.mark.parametrize("lengths", [[1], [5, 1, 7], [128], [129], [300, 4, 3, 128, 131, 2], [60, 60, 60], [9, 1030, 200]])
+@pytest.mark.parametrize(
+    "lengths", [[1], [5, 1, 7], [128], [129], [300, 4, 3, 128, 131, 2], [60, 60, 60], [9, 1030, 200]]
+)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)]
 )
@@ -71,4 +73,7 @@ def test_blocks_cover_the_row_once_and_do_not_cross_sequences_but_whole_ones() -
         (39, 39, 47),
         (39, 47, 48),
     ]
-    assert all(len(block.bias) == block.stop - block.start for block in blocks)
+    for block in blocks:
+        assert block.bias.shape == (block.stop - block.start, block.end - block.start)
+        assert (block.end - block.first) % STEP == 0
+        assert block.stop <= block.end < block.stop + STEP

@@ -190,6 +190,16 @@ def test_without_validation_the_result_is_a_mean_of_the_last_epochs_ends(
         torch.testing.assert_close(weight, expected)
 
 
+def test_without_validation_early_ends_are_not_averaged(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    hp = replace(PLAIN, n_epochs=3)
+    made = trainer(yes_or_no(16), hp=hp, name="few steps")
+    assert len(made.rows) < defaults.AVERAGED_FROM
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", hp.n_epochs * 4)  # only the last step comes so late
+    assert same(made, trainer(yes_or_no(16), hp=hp, name="last"))
+    monkeypatch.setattr(defaults, "AVERAGED_FROM", 0)
+    assert not same(made, trainer(yes_or_no(16), hp=hp, name="mean"))
+
+
 @pytest.mark.parametrize(("of_the_mean", "better"), [(0.3, "mean"), (0.5, "last")])
 def test_with_validation_the_result_is_the_better_of_that_mean_and_the_last_end(
     trainer: Trainer, of_the_mean: float, better: str, monkeypatch: pytest.MonkeyPatch

@@ -271,12 +271,15 @@ def score(plan: dict[str, Any], work: Path, adapter: Path) -> dict[str, Any]:
     """Share of held-out rows whose right label is the most probable one."""
     from dataclasses import replace
 
+    from luthier.config import load_settings
     from luthier.datasets.training_file import read_examples
     from luthier.domain.hyperparameters import Hyperparameters
     from luthier.modeling.loader import compute_dtype, load_base
     from luthier.training import defaults
     from luthier.training.evaluate import evaluate
+    from luthier.training.interrupt import Poll
     from luthier.training.metrics import find_classes
+    from luthier.training.passes import Passes
     from luthier.training.weights import tuned_weights
 
     base = load_base(Path(plan["base"]), compute_dtype())
@@ -286,15 +289,8 @@ def score(plan: dict[str, Any], work: Path, adapter: Path) -> dict[str, Any]:
     labels = {example.completion for example in [*train, *valid]}
     hp = defaults.resolve(Hyperparameters(lora_rank=plan["rank"]), n_examples=len(train))
     hp = replace(hp, compute_classification_metrics=True, classification_n_classes=len(labels))
-    found = evaluate(
-        base,
-        tuned_weights(base, hp, adapter),
-        valid,
-        find_classes(train, valid, hp),
-        prompt_loss_weight=0.0,
-        micro_batch_tokens=2048,
-        poll=lambda: None,
-    )
+    passes = Passes(base, tuned_weights(base, hp, adapter), load_settings().train_tokens, Poll(lambda: False))
+    found = evaluate(passes, valid, find_classes(train, valid, hp), prompt_weight=0.0)
     return {"accuracy": found.classification["accuracy"]}
 
 

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from luthier.config import Settings
 from luthier.domain.priority import BACKGROUND
-from luthier.embedding import cores
 from luthier.embedding.gathering import Gathering
 from luthier.embedding.pool import Pool
 from luthier.errors import LuthierError, RateLimitError, UnavailableError
-from luthier.modeling import heap
+from luthier.modeling import cores, heap
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
 from luthier.modeling.pieces import Overlong, Piece
 from luthier.modeling.shelf import Shelf

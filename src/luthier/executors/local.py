@@ -22,7 +22,12 @@ logger = logging.getLogger(__name__)
 
 # Tensors of many megabytes come and go at each step. By default glibc gives each back to the system and asks for it
 # again, zeroed, page by page; kept in the heap they cost nothing. (Huge pages are slower: the heap is trimmed as well.)
-_TUNABLES = {"glibc.malloc.mmap_max": "0", "glibc.malloc.trim_threshold": "100000000000"}
+# Threads that compute side by side share one heap: each with one of its own would keep a gigabyte more.
+_TUNABLES = {
+    "glibc.malloc.mmap_max": "0",
+    "glibc.malloc.trim_threshold": "100000000000",
+    "glibc.malloc.arena_max": "1",
+}
 # Threads that wait for each other look for work so many times, some tens of microseconds, and sleep then. Did they
 # sleep at once, each next operation would have to wake them; did they look for as long as is the default, a server on
 # the same cores would starve.

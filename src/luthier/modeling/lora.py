@@ -48,7 +48,10 @@ class LoraConfig:
 
 @dataclass(frozen=True)
 class Route:
-    """The tokens `start:stop` of a packed row, and the adapter that answers them (None: the base alone)."""
+    """The tokens `start:stop` of a packed row, and the adapter that answers them (None: the base alone).
+
+    As with a slice, a `stop` behind the row's end means its end.
+    """
 
     adapter: str | None
     start: int
@@ -72,7 +75,7 @@ class LoraLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (1, T, in) → (1, T, out)."""
         routes = [route for route in self.routes if route.adapter in self.configs]
-        if len(routes) == 1 and routes[0].stop - routes[0].start == x.shape[1]:
+        if len(routes) == 1 and routes[0].start == 0 and routes[0].stop >= x.shape[1]:
             config, a, b = self._adapter(routes[0], x.dtype)
             if not (config.dropout and self.training):
                 whole: torch.Tensor = _LowRankLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]

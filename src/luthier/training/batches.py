@@ -10,6 +10,8 @@ import torch
 from luthier.datasets.encode import EncodedExample
 from luthier.training.attention import PackedTraining
 
+_TOGETHER = 1.25  # all cores take so much longer for a micro-batch than lanes side by side do
+
 
 def epoch_order(n_examples: int, seed: int, epoch: int) -> list[int]:
     """The order in which an epoch (from 0) takes the examples: a permutation that depends on nothing else."""
@@ -42,6 +44,48 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         parts[-1].append(index)
         room -= lengths[index]
     return parts
+
+
+def in_lanes(lengths: Sequence[int], budget: int, lanes: int) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Share a batch out among lanes that are computed side by side.
+
+    Args:
+        lengths: tokens of each example.
+        budget: tokens of a micro-batch; of the micro-batches of all lanes together.
+        lanes: how many there are.
+
+    Returns:
+        Micro-batches to be computed alone: examples too long for a lane, and long ones whose lane would have nothing
+        beside it for most of the time. Then those of each lane; no lanes where all are alone.
+    """
+    if lanes == 1:
+        return micro_batches(lengths, budget), []
+    longest = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    too_long = sum(length > budget // lanes for length in lengths)
+    choices = []
+    for n in range(too_long, min(too_long + 2 * lanes, len(lengths)) + 1):
+        alone, rest = longest[:n], _spread(lengths, longest[n:], lanes)
+        seconds = _TOGETHER / lanes * _sum(lengths, alone) + max(_sum(lengths, lane) for lane in rest)
+        choices.append((seconds, n, alone, rest))
+    _, _, alone, rest = min(choices)
+    return _cut(lengths, alone, budget), [_cut(lengths, lane, budget // lanes) for lane in rest if lane]
+
+
+def _spread(lengths: Sequence[int], longest: list[int], lanes: int) -> list[list[int]]:
+    """Give each example, the longest first, to the lane that has the fewest tokens."""
+    shares: list[list[int]] = [[] for _ in range(lanes)]
+    for index in longest:
+        min(shares, key=lambda share: _sum(lengths, share)).append(index)
+    return shares
+
+
+def _cut(lengths: Sequence[int], indexes: list[int], budget: int) -> list[list[int]]:
+    """Micro-batches of some of the examples."""
+    return [[indexes[i] for i in part] for part in micro_batches([lengths[i] for i in indexes], budget)]
+
+
+def _sum(lengths: Sequence[int], indexes: list[int]) -> int:
+    return sum(lengths[i] for i in indexes)
 
 
 def loss_weights(example: EncodedExample, prompt_weight: float) -> list[float]:

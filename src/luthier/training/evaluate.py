@@ -5,9 +5,10 @@ prefixes, each token seeing the prompt and its own prefix alone, so that labels 
 labels of one token need none.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,15 +17,12 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from luthier.datasets.encode import EncodedExample
 from luthier.modeling.attention import PackedCausal, causal_attention
-from luthier.modeling.loader import BaseModel
-from luthier.training.batches import PackedBatch, micro_batches, pack
+from luthier.training.batches import PackedBatch, pack
 from luthier.training.forward import head_weight, last_hidden
-from luthier.training.loss import CHUNK, token_losses
+from luthier.training.loss import CHUNK, TokenLosses, token_losses
 from luthier.training.metrics import Classes, classification_metrics
 from luthier.training.objective import Measured
-from luthier.training.weights import TunedWeights
-
-Poll = Callable[[], None]
+from luthier.training.passes import Passes
 
 
 @dataclass
@@ -51,6 +49,19 @@ class Tally:
             self.sequences += 1
             self.correct_sequences += bool(answers.all())
 
+    @classmethod
+    def of(cls, tallies: Iterable[Self]) -> Self:
+        """All of them together."""
+        return cls(*(sum(column) for column in zip(*map(astuple, tallies), strict=True)))
+
+    @classmethod
+    def of_completions(cls, batch: PackedBatch, found: TokenLosses) -> Self:
+        """What was found of a packed row."""
+        tally = cls()
+        tally.add(found.losses.cpu(), batch.weights)
+        tally.add_answers(answers_by_example(batch, found.correct))
+        return tally
+
     def measured(self, classification: dict[str, float] | None = None) -> Measured:
         return Measured(
             self.loss / self.weight,
@@ -66,75 +77,58 @@ def answers_by_example(batch: PackedBatch, correct: torch.Tensor) -> list[torch.
     return [right[completion] for right, completion in pairs]
 
 
-@torch.no_grad()
 def evaluate(
-    base: BaseModel,
-    weights: TunedWeights,
-    examples: Sequence[EncodedExample],
-    classes: Classes | None,
-    *,
-    prompt_loss_weight: float,
-    micro_batch_tokens: int,
-    poll: Poll,
+    passes: Passes, examples: Sequence[EncodedExample], classes: Classes | None, prompt_weight: float
 ) -> Measured:
     """Evaluate with the weights as they are served.
 
     Args:
         examples: the validation set, not empty.
-        poll: called between micro-batches; may raise to stop.
+        prompt_weight: weight of a prompt's tokens in the loss.
+
+    Raises:
+        StopRequestedError: the owner wants the run to stop.
     """
+    base = passes.base
     training = base.model.training
     base.model.eval()
-    tally = Tally()
-    scores = np.zeros((len(examples), len(classes.labels) if classes else 0))
-    extra = len(LabelTree(classes).ids) if classes else 0
     head = head_weight(base).float()
-    for part in micro_batches([len(example.input_ids) + extra for example in examples], micro_batch_tokens):
-        poll()
+    scores = np.zeros((len(examples), len(classes.labels) if classes else 0))
+
+    def compute(part: list[int]) -> Tally:
         rows = [examples[i] for i in part]
         if classes is None:
-            _score_completions(base, weights, rows, prompt_loss_weight, head, tally)
-        else:
-            scores[part] = _score_labels(base, weights, rows, classes, prompt_loss_weight, head, tally)
+            return _score_completions(passes, rows, prompt_weight, head)
+        scores[part], tally = _score_labels(passes, rows, classes, prompt_weight, head)
+        return tally
+
+    extra = len(LabelTree(classes).ids) if classes else 0
+    tally = Tally.of(passes.look([len(example.input_ids) + extra for example in examples], compute))
     base.model.train(training)
     return tally.measured(classification_metrics(scores, classes.truth(examples), classes) if classes else None)
 
 
 def _score_completions(
-    base: BaseModel,
-    weights: TunedWeights,
-    rows: Sequence[EncodedExample],
-    prompt_weight: float,
-    head: torch.Tensor,
-    tally: Tally,
-) -> None:
+    passes: Passes, rows: Sequence[EncodedExample], prompt_weight: float, head: torch.Tensor
+) -> Tally:
     batch = pack(rows, prompt_weight)
-    weights.prepare_pass(batch.input_ids.shape[1])
-    hidden = last_hidden(base, batch.input_ids, batch.layout)  # (T, hidden)
-    chosen = hidden[batch.positions.to(hidden.device)].float()  # (N, hidden)
-    losses, correct = token_losses(chosen, head, batch.targets.to(hidden.device))
-    tally.add(losses.cpu(), batch.weights)
-    tally.add_answers(answers_by_example(batch, correct))
+    with passes.forward(batch) as chosen:  # (N, hidden)
+        return Tally.of_completions(batch, token_losses(chosen.float(), head, batch.targets.to(chosen.device)))
 
 
 def _score_labels(
-    base: BaseModel,
-    weights: TunedWeights,
-    rows: Sequence[EncodedExample],
-    classes: Classes,
-    prompt_weight: float,
-    head: torch.Tensor,
-    tally: Tally,
-) -> NDArray[np.float64]:
-    """Log probability of each label after each prompt, (rows, labels). Counts the rows' own labels in `tally`."""
+    passes: Passes, rows: Sequence[EncodedExample], classes: Classes, prompt_weight: float, head: torch.Tensor
+) -> tuple[NDArray[np.float64], Tally]:
+    """Log probability of each label after each prompt, (rows, labels), and what was found of the rows' own labels."""
     tree = LabelTree(classes)
     prompts = [_prompt(example) for example in rows]
     layout = PromptsWithTree([len(prompt) for prompt in prompts], tree)
     ids = torch.tensor([[token for prompt in prompts for token in (*prompt, *tree.ids)]])
-    weights.prepare_pass(ids.shape[1])
     sizes = [len(prompt) + len(tree.ids) for prompt in prompts]
-    hidden = torch.split(last_hidden(base, ids, layout), sizes)
+    passes.poll()
+    hidden = torch.split(last_hidden(passes.base, ids, layout), sizes)
     truth = classes.truth(rows)
+    tally = Tally()
     scores = np.zeros((len(rows), len(classes.labels)))
     for i, (prompt, outputs) in enumerate(zip(prompts, hidden, strict=True)):
         nodes = outputs[len(prompt) - 1 :].float()  # (1 + nodes, hidden): the prompt's last position is the root
@@ -153,7 +147,7 @@ def _score_labels(
             targets = torch.tensor(prompt[1:], device=outputs.device)
             losses, _ = token_losses(outputs[: len(prompt) - 1].float(), head, targets)
             tally.add(losses.cpu(), torch.full((len(targets),), prompt_weight))
-    return scores
+    return scores, tally
 
 
 class LabelTree:

@@ -30,8 +30,9 @@ from luthier.training.forward import decoder
 from luthier.training.interrupt import Poll, StopRequestedError, polled_layers
 from luthier.training.mean import Mean
 from luthier.training.norm import quick_norms
-from luthier.training.objective import Objective, Passes
+from luthier.training.objective import Objective
 from luthier.training.optim import Optimizer
+from luthier.training.passes import Passes
 from luthier.training.preference import Preference
 from luthier.training.progress import (
     CheckpointSaved,
@@ -69,7 +70,8 @@ def train(
         base_rate: the base's learning rate; the multiplier scales it.
         emit: is told of each step, checkpoint and epoch. Finished epochs are told again when a run is resumed.
         should_stop: asked a few times a second; True stops the run, which stays resumable.
-        micro_batch_tokens: most tokens of one pass, the bound on memory; a longer example passes alone.
+        micro_batch_tokens: most tokens of the passes that are computed at a time, the bound on memory; a longer example
+            passes alone.
         checkpoint_seconds: time between checkpoints within an epoch.
         parent: folder of an adapter to start from.
 

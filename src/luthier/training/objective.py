@@ -4,20 +4,10 @@ The loop knows steps, checkpoints and epochs; an objective knows what one step d
 `training.supervised` and `training.preference`.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-
-import torch
-
-from luthier.modeling.heap import trim_heap
-from luthier.modeling.loader import BaseModel
-from luthier.training.batches import PackedBatch
-from luthier.training.forward import last_hidden, recomputed_layers
-from luthier.training.interrupt import Poll
-from luthier.training.weights import TunedWeights
 
 E = TypeVar("E", contravariant=True)
 
@@ -80,29 +70,3 @@ class Objective(Protocol[E]):
             StopRequestedError: the owner wants the run to stop.
         """
         ...
-
-
-_UNTRIMMED = 3 << 30  # bytes; a pass adds at most about as much again
-
-
-class Passes:
-    """Passes of packed rows through the base, within a budget of memory.
-
-    Args:
-        budget: tokens of a row whose activations fit in memory; a longer row has its layers computed twice.
-        poll: asked before each pass.
-    """
-
-    def __init__(self, base: BaseModel, weights: TunedWeights, budget: int, poll: Poll) -> None:
-        self.base, self.weights, self.budget, self.poll = base, weights, budget, poll
-
-    @contextmanager
-    def forward(self, batch: PackedBatch) -> Iterator[torch.Tensor]:
-        """Outputs of the last layer where the batch predicts something, (N, hidden). Differentiate them within."""
-        self.poll()
-        n_tokens = batch.input_ids.shape[1]
-        trim_heap(above=0 if n_tokens > self.budget else _UNTRIMMED)  # a long row's blocks fit into no hole
-        self.weights.prepare_pass(n_tokens)
-        with recomputed_layers(self.base) if n_tokens > self.budget else nullcontext():
-            hidden = last_hidden(self.base, batch.input_ids, batch.layout)  # (T, hidden)
-            yield hidden.index_select(0, batch.positions.to(self.base.device))

@@ -10,10 +10,10 @@ The gradient of log π(y|x) is minus that of the cross entropy of y's tokens. So
 cross entropy, the weights being β sigmoid(r⁻ - r⁺) in the preferred output and minus as much in the other.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,11 +24,12 @@ from luthier.datasets.encode import EncodedPair
 from luthier.domain.hyperparameters import ResolvedHyperparameters
 from luthier.durable import whole_folder
 from luthier.training import defaults
-from luthier.training.batches import PackedBatch, micro_batches, pack
+from luthier.training.batches import PackedBatch, pack
 from luthier.training.evaluate import answers_by_example
 from luthier.training.forward import head_weight
 from luthier.training.loss import TokenLosses, token_losses, weighted_cross_entropy
-from luthier.training.objective import Measured, Passes
+from luthier.training.objective import Measured
+from luthier.training.passes import Backward, Passes
 
 _FOLDER, _FILE, _KEY = "reference", "log_probabilities.safetensors", "fingerprint"
 
@@ -70,37 +71,41 @@ class Preference:
 
     def step(self, examples: Sequence[EncodedPair]) -> Measured:
         self._base.model.train()
-        tally = _Tally()
-        for part in micro_batches([pair.n_tokens for pair in examples], self._passes.budget):
-            self._pass([examples[i] for i in part], len(examples), tally)
-        return tally.measured()
 
-    @torch.no_grad()
+        def compute(part: list[int], backward: Backward) -> _Tally:
+            return self._pass([examples[i] for i in part], len(examples), backward)
+
+        return _Tally.of(self._passes.learn(_lengths(examples), compute)).measured()
+
     def evaluate(self, examples: Sequence[EncodedPair]) -> Measured:
         training = self._base.model.training
         self._base.model.eval()
-        tally = _Tally()
-        for part in micro_batches([pair.n_tokens for pair in examples], self._passes.budget):
+
+        def compute(part: list[int]) -> _Tally:
             pairs = [examples[i] for i in part]
             batch = _pack(pairs)
             with self._passes.forward(batch) as chosen:  # (N, hidden)
                 found = self._found(chosen, batch)
-            tally.add(self._rewards(pairs, batch, found), batch, found)
+            return _Tally.of_pass(self._rewards(pairs, batch, found), batch, found)
+
+        tally = _Tally.of(self._passes.look(_lengths(examples), compute))
         self._base.model.train(training)
         return tally.measured()
 
-    @torch.no_grad()
     def _log_probabilities(self, pairs: Sequence[EncodedPair]) -> torch.Tensor:
         """Of both outputs of each pair, by the weights as they are, (P, 2), float64."""
         self._base.model.eval()
         sums = torch.empty(len(pairs), 2, dtype=torch.float64)
-        for part in micro_batches([pair.n_tokens for pair in pairs], self._passes.budget):
+
+        def compute(part: list[int]) -> None:
             batch = _pack([pairs[i] for i in part])
             with self._passes.forward(batch) as chosen:  # (N, hidden)
                 sums[part] = _sums(batch, self._found(chosen, batch))
+
+        self._passes.look(_lengths(pairs), compute)
         return sums
 
-    def _pass(self, pairs: Sequence[EncodedPair], n_pairs: int, tally: "_Tally") -> None:
+    def _pass(self, pairs: Sequence[EncodedPair], n_pairs: int, backward: Backward) -> "_Tally":
         """Forward and backward of one micro-batch of a step of `n_pairs`."""
         batch = _pack(pairs)
         device = self._base.device
@@ -113,8 +118,8 @@ class Preference:
             loss, _ = weighted_cross_entropy(
                 chosen, head_weight(self._base), batch.targets.to(device), weights.to(device)
             )
-            loss.backward()  # type: ignore[no-untyped-call]
-        tally.add(rewards, batch, found)
+            backward(loss)
+        return _Tally.of_pass(rewards, batch, found)
 
     def _found(self, chosen: torch.Tensor, batch: PackedBatch) -> TokenLosses:
         return token_losses(chosen.detach().float(), self._head, batch.targets.to(chosen.device))
@@ -137,17 +142,25 @@ class _Tally:
     tokens: int = 0
     correct_tokens: int = 0
 
-    def add(self, rewards: torch.Tensor, batch: PackedBatch, found: TokenLosses) -> None:
-        """Count pairs by their rewards, (P, 2), and the tokens of the preferred outputs."""
+    @classmethod
+    def of(cls, tallies: Iterable[Self]) -> Self:
+        """All of them together."""
+        return cls(*(sum(column) for column in zip(*map(astuple, tallies), strict=True)))
+
+    @classmethod
+    def of_pass(cls, rewards: torch.Tensor, batch: PackedBatch, found: TokenLosses) -> Self:
+        """Pairs by their rewards, (P, 2), and the tokens of the preferred outputs."""
         margins = rewards[:, 0] - rewards[:, 1]
-        self.pairs += len(rewards)
-        self.loss += float(softplus(-margins).sum())
-        self.right += float((margins > 0).sum())
-        self.preferred += float(rewards[:, 0].sum())
-        self.other += float(rewards[:, 1].sum())
-        for answers in answers_by_example(batch, found.correct)[::2]:
-            self.tokens += len(answers)
-            self.correct_tokens += int(answers.sum())
+        answers = answers_by_example(batch, found.correct)[::2]
+        return cls(
+            pairs=len(rewards),
+            loss=float(softplus(-margins).sum()),
+            right=float((margins > 0).sum()),
+            preferred=float(rewards[:, 0].sum()),
+            other=float(rewards[:, 1].sum()),
+            tokens=sum(map(len, answers)),
+            correct_tokens=sum(int(one.sum()) for one in answers),
+        )
 
     def measured(self) -> Measured:
         return Measured(
@@ -160,6 +173,10 @@ class _Tally:
                 "non_preferred_reward": self.other / self.pairs,
             },
         )
+
+
+def _lengths(pairs: Sequence[EncodedPair]) -> list[int]:
+    return [pair.n_tokens for pair in pairs]
 
 
 def _pack(pairs: Sequence[EncodedPair]) -> PackedBatch:

@@ -10,12 +10,13 @@ from typing import Any
 from luthier.datasets.encode import EncodedExample
 from luthier.domain.hyperparameters import ResolvedHyperparameters
 from luthier.errors import DataError
-from luthier.training.batches import loss_weights, micro_batches, pack
-from luthier.training.evaluate import Tally, answers_by_example, evaluate
+from luthier.training.batches import loss_weights, pack
+from luthier.training.evaluate import Tally, evaluate
 from luthier.training.forward import head_weight
 from luthier.training.loss import weighted_cross_entropy
 from luthier.training.metrics import find_classes
-from luthier.training.objective import Measured, Passes
+from luthier.training.objective import Measured
+from luthier.training.passes import Backward, Passes
 
 
 class Supervised:
@@ -53,23 +54,17 @@ class Supervised:
     def step(self, examples: Sequence[EncodedExample]) -> Measured:
         self._base.model.train()
         window = sum(sum(loss_weights(example, self._prompt_weight)) for example in examples)
-        tally = Tally()
-        for part in micro_batches([len(example.input_ids) for example in examples], self._passes.budget):
-            self._pass([examples[i] for i in part], window, tally)
-        return tally.measured()
+        lengths = [len(example.input_ids) for example in examples]
+
+        def compute(part: list[int], backward: Backward) -> Tally:
+            return self._pass([examples[i] for i in part], window, backward)
+
+        return Tally.of(self._passes.learn(lengths, compute)).measured()
 
     def evaluate(self, examples: Sequence[EncodedExample]) -> Measured:
-        return evaluate(
-            self._base,
-            self._passes.weights,
-            examples,
-            self._classes,
-            prompt_loss_weight=self._prompt_weight,
-            micro_batch_tokens=self._passes.budget,
-            poll=self._passes.poll,
-        )
+        return evaluate(self._passes, examples, self._classes, self._prompt_weight)
 
-    def _pass(self, examples: Sequence[EncodedExample], window: float, tally: Tally) -> None:
+    def _pass(self, examples: Sequence[EncodedExample], window: float, backward: Backward) -> Tally:
         """Forward and backward of one micro-batch. `window` is the sum of all weights of the step."""
         batch = pack(examples, self._prompt_weight)
         device = self._base.device
@@ -80,9 +75,8 @@ class Supervised:
                 batch.targets.to(device),
                 (batch.weights.double() / window).float().to(device),
             )
-            loss.backward()  # type: ignore[no-untyped-call]
-        tally.add(found.losses.cpu(), batch.weights)
-        tally.add_answers(answers_by_example(batch, found.correct))
+            backward(loss)
+        return Tally.of_completions(batch, found)
 
 
 def _check(examples: Sequence[EncodedExample], which: str) -> None:

@@ -1,6 +1,7 @@
 """The weights that learn: an adapter on a frozen base, or the base's own."""
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,14 +27,12 @@ _TOKENIZER_FILES = (
 class TunedWeights(Protocol):
     """What a run changes.
 
-    `masters` are float32 and belong to the optimizer; their `.grad` adds up over the passes of a step.
+    `masters` are float32 and belong to the optimizer; their `.grad` adds up over the passes of a step. `small` says
+    that they are few beside the base's weights, and that the model computes with the masters themselves.
     """
 
     masters: dict[str, nn.Parameter]
-
-    def prepare_pass(self, n_tokens: int) -> None:
-        """To be called before each pass of a row of so many tokens."""
-        ...
+    small: bool
 
     def publish(self) -> None:
         """Let the model compute with the masters as they are now."""
@@ -59,7 +58,9 @@ def tuned_weights(base: BaseModel, hp: ResolvedHyperparameters, parent: Path | N
 
 
 class AdapterWeights:
-    """A low-rank adapter; `LoraModel` computes with the masters themselves."""
+    """A low-rank adapter."""
+
+    small = True
 
     def __init__(self, base: BaseModel, hp: ResolvedHyperparameters, parent: Path | None) -> None:
         self._base = base
@@ -71,9 +72,7 @@ class AdapterWeights:
             raise TrainingError(f"The adapter to start from has rank {rank}, the run asks for {hp.lora_rank}.")
         base.model.to(base.device)
         self.masters = self._lora.parameters(ADAPTER)
-
-    def prepare_pass(self, n_tokens: int) -> None:
-        self._lora.route([Route(ADAPTER, 0, n_tokens)])
+        self._lora.route([Route(ADAPTER, 0, sys.maxsize)])
 
     def publish(self) -> None:
         pass
@@ -88,6 +87,8 @@ class FullWeights:
     A model in a narrower dtype computes with rounded copies of the masters; gradients add up in float32.
     """
 
+    small = False
+
     def __init__(self, base: BaseModel, parent: Path | None) -> None:
         self._base = base
         if parent is not None:
@@ -96,9 +97,6 @@ class FullWeights:
         frozen = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
         self._live = {name: weight for name, weight in model.named_parameters() if weight not in frozen}
         self.masters = {name: self._master(weight) for name, weight in self._live.items()}
-
-    def prepare_pass(self, n_tokens: int) -> None:
-        pass
 
     @torch.no_grad()
     def publish(self) -> None:

@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from luthier.config import Settings
-from luthier.embedding import cores
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.errors import LuthierError, RateLimitError, UnavailableError, WeightsError
+from luthier.modeling import cores
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
 from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.pieces import Overlong, Piece, PieceReader

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_helpers import example
 
-from luthier.training.batches import batches_of, epoch_order, loss_weights, micro_batches, pack, step_seed
+from luthier.training.batches import batches_of, epoch_order, in_lanes, loss_weights, micro_batches, pack, step_seed
 
 
 def test_each_epoch_takes_every_example_once_in_an_order_of_its_own() -> None:
@@ -28,6 +28,26 @@ def test_micro_batches_hold_every_example_once_within_the_budget(lengths: list[i
 
 def test_like_lengths_go_together() -> None:
     assert micro_batches([5, 90, 6, 100], budget=110) == [[3], [1, 2, 0]]
+
+
+@given(lengths=st.lists(st.integers(1, 300), min_size=1), budget=st.integers(4, 500), lanes=st.integers(1, 4))
+def test_lanes_hold_every_example_once_within_their_share(lengths: list[int], budget: int, lanes: int) -> None:
+    alone, shares = in_lanes(lengths, budget, lanes)
+    assert sorted(i for part in [*alone, *(part for lane in shares for part in lane)] for i in part) == list(
+        range(len(lengths))
+    )
+    assert all(sum(lengths[i] for i in part) <= budget or len(part) == 1 for part in alone)
+    assert all(sum(lengths[i] for i in part) <= budget // lanes for lane in shares for part in lane)
+    assert len(shares) <= lanes
+    assert lanes > 1 or not shares
+
+
+def test_lanes_have_like_shares_and_leave_alone_what_would_have_nothing_beside_it() -> None:
+    assert in_lanes([30, 10, 20, 40], 200, 2) == ([], [[[3, 1]], [[0, 2]]])
+    assert in_lanes([30, 10, 20, 40], 100, 2) == ([], [[[3, 1]], [[0, 2]]])
+    assert in_lanes([30, 10, 20, 60], 100, 2) == ([[3]], [[[0]], [[2, 1]]])  # too long for a lane
+    assert in_lanes([90, 10, 10], 200, 2) == ([[0]], [[[1]], [[2]]])
+    assert in_lanes([90], 200, 2) == ([[0]], [])
 
 
 def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:

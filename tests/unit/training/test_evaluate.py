@@ -11,10 +11,12 @@ from training_helpers import PLAIN, example
 from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample
-from luthier.modeling.loader import load_base
+from luthier.modeling.loader import BaseModel, load_base
 from luthier.training.evaluate import LabelTree, PromptsWithTree, evaluate
+from luthier.training.interrupt import Poll
 from luthier.training.metrics import Classes, classification_metrics, find_classes
 from luthier.training.objective import Measured
+from luthier.training.passes import Passes
 from luthier.training.weights import tuned_weights
 
 LABELS = (" 1", " 12", " 2", " no", " none", "x")  # some begin alike, one is the beginning of another
@@ -29,15 +31,11 @@ def run(
     folder: Path, examples: Sequence[EncodedExample], classes: Classes | None, prompt_weight: float = 0.0
 ) -> Measured:
     base = load_base(folder, torch.float32)
-    return evaluate(
-        base,
-        tuned_weights(base, PLAIN, None),
-        examples,
-        classes,
-        prompt_loss_weight=prompt_weight,
-        micro_batch_tokens=100,
-        poll=lambda: None,
-    )
+    return evaluate(passes_of(base), examples, classes, prompt_weight)
+
+
+def passes_of(base: BaseModel) -> Passes:
+    return Passes(base, tuned_weights(base, PLAIN, None), 100, Poll(lambda: False))
 
 
 def classes_of(examples: Sequence[EncodedExample]) -> Classes:
@@ -123,8 +121,8 @@ def test_nodes_stand_behind_their_prompt_and_see_their_own_prefix() -> None:
 
 def test_evaluation_leaves_the_mode_of_the_model_as_it_was(tiny_base: Path) -> None:
     base = load_base(tiny_base, torch.float32)
-    weights = tuned_weights(base, PLAIN, None)
+    passes = passes_of(base)
     for training in (True, False):
         base.model.train(training)
-        evaluate(base, weights, rows(), None, prompt_loss_weight=0.0, micro_batch_tokens=100, poll=lambda: None)
+        evaluate(passes, rows(), None, 0.0)
         assert base.model.training is training

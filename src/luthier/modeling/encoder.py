@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import linear, normalize
-from transformers import AutoModel
+from transformers import AutoModel, MPNetModel
 
 from luthier.catalogue.sources import folder as folder_source
 from luthier.errors import WeightsError
@@ -34,6 +34,12 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "torch.nn.modules.activation.GELU": nn.GELU(),
     "torch.nn.modules.activation.Sigmoid": torch.sigmoid,
 }
+
+
+class _MPNet(MPNetModel):  # type: ignore[no-untyped-call]
+    """Its bias on the attention's scores stays in float32: rounded to bfloat16, one of 11 moves by up to 0.03."""
+
+    _keep_in_fp32_modules_strict = {"relative_attention_bias"}  # noqa: RUF012 - as the base class has it
 
 
 class Core(Protocol):
@@ -190,9 +196,10 @@ def load_encoder(path: Path, dtype: torch.dtype | None = None) -> SentenceEncode
 
 
 def _load_transformer(path: Path, dtype: torch.dtype) -> Any:
+    kind: Any = _MPNet if read_config(path / "config.json").get("model_type") == "mpnet" else AutoModel
     try:
         with quiet():
-            loaded: Any = AutoModel.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 path,
                 dtype=dtype,
                 local_files_only=True,

@@ -127,10 +127,13 @@ class PackedEncoder:
         self._type = None if mpnet else embeddings.token_type_embeddings.weight[0]
         self._norm: nn.Module = embeddings.LayerNorm
         self._first_position = 0 if config.model_type == "bert" else embeddings.padding_idx + 1
+        # On a CPU the kernel computes scores in float32, and adds a bias as exact as that at no cost.
+        self._bias_dtype = torch.float32 if model.device.type == "cpu" else model.dtype
         self._bias: torch.Tensor | None = None  # (1, H, L, L), L the greatest width
         if mpnet:
             greatest = _up(max_tokens, _STEP)
-            self._bias = model.encoder.compute_position_bias(torch.empty(1, greatest, 0, device=model.device))
+            bias = model.encoder.compute_position_bias(torch.empty(1, greatest, 0, device=model.device))
+            self._bias = bias.to(self._bias_dtype)
         self._layers = [_mpnet_layer(layer) if mpnet else _bert_layer(layer) for layer in model.encoder.layer]
 
     def __call__(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -164,7 +167,7 @@ class PackedEncoder:
             slots.append(torch.where(there, first[part, None] + within[:width], 0).flatten())
             bias = None if self._bias is None else self._bias[:, :, :width, :width]
             if not bool(there.all()):
-                empty = torch.zeros(there.shape, dtype=weight.dtype).masked_fill_(~there, float("-inf"))
+                empty = torch.zeros(there.shape, dtype=self._bias_dtype).masked_fill_(~there, float("-inf"))
                 empty = empty[:, None, None].to(weight.device)  # (n, 1, 1, L)
                 bias = empty if bias is None else bias + empty
             tokens = there.flatten().nonzero()[:, 0].to(weight.device)

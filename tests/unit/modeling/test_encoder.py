@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from luthier.errors import WeightsError
@@ -137,6 +137,25 @@ def test_a_folder_that_says_another_width_than_its_weights_have(change: Callable
     folder = change("1_Pooling/config.json", {"embedding_dimension": 48, "pooling_mode": "mean"})
     with pytest.raises(WeightsError, match=r"of 32 numbers, and their folder says 48"):
         ours(folder, TEXTS)
+
+
+def test_in_bfloat16_mpnets_bias_is_as_exact_as_in_float32(change: Callable[..., Path]) -> None:
+    folder = change(family="mpnet")
+    tensors = load_file(folder / "model.safetensors")
+    (name,) = (name for name in tensors if "relative_attention_bias" in name)
+    tensors[name] = torch.linspace(10.1, 11.3, tensors[name].numel()).view_as(tensors[name])  # bfloat16 has 20 of these
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    biases = []
+    for dtype in (torch.float32, torch.bfloat16):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "luthier.modeling.packed_encoder.scaled_dot_product_attention",
+                lambda query, _key, _value, attn_mask: biases.append(attn_mask) or query,
+            )
+            ours(folder, ["a whole text"], dtype=dtype)
+    exact, found = biases[0], biases[len(biases) // 2]
+    assert len(exact.unique()) > 15
+    torch.testing.assert_close(found, exact, atol=1e-6, rtol=0)
 
 
 def test_other_weights_are_no_sentence_encoder(tiny_base: Path) -> None:

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     )
     kv_cache_tokens: int = Field(default=65536, gt=0, description="Tokens whose keys and values are kept in memory.")
     batch_concurrency: int = Field(default=8, gt=0, description="Requests of batches that are answered at once.")
-    train_tokens: int = Field(default=2048, gt=0, description="Tokens of one micro-batch of training; bounds memory.")
+    train_tokens: int = Field(default=2048, gt=0, description="Tokens in training at a time; bounds memory.")
     checkpoint_seconds: float = Field(default=180, gt=0, description="Seconds between checkpoints within an epoch.")
     progress_seconds: float = Field(default=5, gt=0, description="Seconds between progress events of a job.")
     heartbeat_seconds: float = Field(default=15, gt=0, description="Seconds between heartbeats of an idle stream.")

@@ -28,6 +28,7 @@ from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
 from luthier.modeling.pieces import Overlong, Piece
 from luthier.modeling.shelf import Shelf
 
+MAX_COMPUTERS = 16  # of a machine with more cores, the others are left to the rest of a server
 MAX_ENCODERS = 4  # idle ones that stay in memory
 _SLICE_TEXTS = 64  # that are tokenized in one go
 _SLICE_CHARS = 100_000
@@ -87,7 +88,7 @@ class EmbeddingEngine:
     ) -> None:
         self._limit = settings.max_waiting
         self._budget = settings.embedding_batch_tokens
-        self._computers = computers or cores.side_by_side()
+        self._computers = computers or min(cores.available(), MAX_COMPUTERS)
         self._encoders = Shelf(load, lambda _: None, max_encoders)  # touched by the reader alone
         self._condition = threading.Condition()  # guards the fields below
         self._unread: deque[_Request] = deque()

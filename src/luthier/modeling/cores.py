@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-MAX_CORES = 16  # of a machine with more, the others are left to the rest of a server
-
 
 @cache
 def _openmp() -> list[Any]:
@@ -21,14 +19,13 @@ def _openmp() -> list[Any]:
     return libraries
 
 
-def side_by_side() -> int:
-    """Passes to compute at once: one for each core, or 1 where a GPU computes or threads cannot be shared out."""
-    if torch.cuda.is_available() or not _openmp():
-        return 1
-    return min(torch.get_num_threads(), MAX_CORES)
+def available() -> int:
+    """Cores to share out among passes; 1 where a GPU computes or threads cannot be shared out."""
+    return 1 if torch.cuda.is_available() or not _openmp() else torch.get_num_threads()
 
 
 def take(cores: int) -> None:
     """Have the calling thread, and no other, compute with so many cores from now on."""
+    torch.get_num_threads()  # a thread's first call of PyTorch would set the number anew
     for library in _openmp():
         library.set_num_threads(cores)

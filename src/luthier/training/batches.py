@@ -62,30 +62,28 @@ def in_lanes(lengths: Sequence[int], budget: int, lanes: int) -> tuple[list[list
         return micro_batches(lengths, budget), []
     longest = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     too_long = sum(length > budget // lanes for length in lengths)
-    choices = []
+    plans = []
     for n in range(too_long, min(too_long + 2 * lanes, len(lengths)) + 1):
-        alone, rest = longest[:n], _spread(lengths, longest[n:], lanes)
-        seconds = _TOGETHER / lanes * _sum(lengths, alone) + max(_sum(lengths, lane) for lane in rest)
-        choices.append((seconds, n, alone, rest))
-    _, _, alone, rest = min(choices)
-    return _cut(lengths, alone, budget), [_cut(lengths, lane, budget // lanes) for lane in rest if lane]
+        shares, totals = _spread(lengths, longest[n:], lanes)
+        plans.append((_TOGETHER / lanes * sum(lengths[i] for i in longest[:n]) + max(totals), n, shares))
+    _, n, shares = min(plans)
+    return _cut(lengths, longest[:n], budget), [_cut(lengths, share, budget // lanes) for share in shares if share]
 
 
-def _spread(lengths: Sequence[int], longest: list[int], lanes: int) -> list[list[int]]:
-    """Give each example, the longest first, to the lane that has the fewest tokens."""
+def _spread(lengths: Sequence[int], longest: Sequence[int], lanes: int) -> tuple[list[list[int]], list[int]]:
+    """Give each example, the longest first, to the lane that has the fewest tokens; these, and the tokens of each."""
     shares: list[list[int]] = [[] for _ in range(lanes)]
+    totals = [0] * lanes
     for index in longest:
-        min(shares, key=lambda share: _sum(lengths, share)).append(index)
-    return shares
+        lane = totals.index(min(totals))
+        shares[lane].append(index)
+        totals[lane] += lengths[index]
+    return shares, totals
 
 
-def _cut(lengths: Sequence[int], indexes: list[int], budget: int) -> list[list[int]]:
+def _cut(lengths: Sequence[int], indexes: Sequence[int], budget: int) -> list[list[int]]:
     """Micro-batches of some of the examples."""
     return [[indexes[i] for i in part] for part in micro_batches([lengths[i] for i in indexes], budget)]
-
-
-def _sum(lengths: Sequence[int], indexes: list[int]) -> int:
-    return sum(lengths[i] for i in indexes)
 
 
 def loss_weights(example: EncodedExample, prompt_weight: float) -> list[float]:

@@ -1,26 +1,26 @@
 """Passes of packed rows through the base: which of them at once, on which cores, within which memory.
 
 Threads that share a pass meet at each of its operations, some thousand times, and the quicker one waits. So passes are
-computed in lanes side by side, each with its share of the cores and of the memory; what is too long for a lane has all
-of both. Which passes a lane takes, and the order in which their gradients are added up, depend on the examples'
-lengths alone, so that the same run gives the same weights.
+computed in lanes side by side, each with its share of the cores and of the budget; what is too long for a lane has all
+of both. Which passes a lane takes, and the order in which their gradients are added up, follow from the examples'
+lengths, the budget and the number of lanes, so that the same run gives the same weights.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from luthier.modeling import cores
+from luthier.modeling.attention import PackedCausal
 from luthier.modeling.heap import trim_heap
 from luthier.modeling.loader import BaseModel
-from luthier.training import defaults
 from luthier.training.batches import PackedBatch, in_lanes
 from luthier.training.forward import last_hidden, recomputed_layers
-from luthier.training.interrupt import Poll
+from luthier.training.interrupt import Poll, StopRequestedError
 from luthier.training.weights import TunedWeights
 
 LANES = 2  # with more, passes would be short, or take more memory
@@ -43,10 +43,11 @@ class Passes:
     def __init__(self, base: BaseModel, weights: TunedWeights, budget: int, poll: Poll) -> None:
         self.base, self.poll = base, poll
         self._weights, self._budget = weights, budget
-        self._cores = cores.side_by_side()
-        self._lanes = min(self._cores, LANES)
+        self._cores = cores.available()
+        over = self._cores % LANES  # cores that lanes would leave idle
+        self._lanes = 1 if self._cores < LANES or over > self._cores // 6 or _has_state(base) else LANES
         # Lanes hold gradients of all masters apart, and would draw the numbers of a dropout in turn as it happens.
-        self._learns_in_lanes = weights.small and not defaults.LORA_DROPOUT and not _drops(base.model)
+        self._learns_in_lanes = self._lanes > 1 and weights.small and not _draws(base)
 
     def learn(self, lengths: Sequence[int], compute: Callable[[list[int], Backward], R]) -> list[R]:
         """Add the gradients of examples to the masters.
@@ -64,7 +65,7 @@ class Passes:
         """
         masters = list(self._weights.masters.values())
 
-        def lane(passes: Lane) -> tuple[list[R], list[torch.Tensor]]:
+        def lane(passes: Iterator[list[int]]) -> tuple[list[R], list[torch.Tensor]]:
             sums: list[torch.Tensor] = []
 
             def backward(loss: torch.Tensor) -> None:
@@ -88,8 +89,12 @@ class Passes:
         """As `learn`, without gradients."""
 
         @torch.no_grad()
-        def lane(passes: Lane) -> list[R]:
-            return [compute(part) for part in passes]
+        def lane(passes: Iterator[list[int]]) -> list[R]:
+            results = []
+            for part in passes:
+                trim_heap(above=_UNTRIMMED)
+                results.append(compute(part))
+            return results
 
         alone, lanes = in_lanes(lengths, self._budget, self._lanes)
         results = [self._alone(lengths, part, compute) for part in alone]
@@ -113,13 +118,42 @@ class Passes:
         trim_heap(above=0 if long else _UNTRIMMED)  # a long row's blocks fit into no hole
         return compute(part)
 
-    def _side_by_side(self, lanes: list[Lane], lane: Callable[[Lane], T]) -> list[T]:
+    def _side_by_side(self, lanes: list[Lane], compute: Callable[[Iterator[list[int]]], T]) -> list[T]:
+        """What `compute` makes of each lane's passes. Where one fails the others leave off before their next pass."""
+        failed = threading.Event()
+
+        def lane(passes: Lane) -> T:
+            cores.take(self._cores // len(lanes))
+            try:
+                return compute(part for part in passes if not failed.is_set())
+            except BaseException:
+                failed.set()
+                raise
+
         if not lanes:
             return []
         trim_heap(above=_UNTRIMMED)
-        with ThreadPoolExecutor(len(lanes), "lane", cores.take, (self._cores // len(lanes),)) as threads:
-            return list(threads.map(lane, lanes))
+        with ThreadPoolExecutor(len(lanes), "lane") as threads:
+            running = [threads.submit(lane, passes) for passes in lanes]
+        errors = [error for future in running if (error := future.exception())]
+        for error in sorted(errors, key=lambda error: isinstance(error, StopRequestedError)):
+            raise error
+        return [future.result() for future in running]
 
 
-def _drops(model: nn.Module) -> bool:
-    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())
+def _draws(base: BaseModel) -> bool:
+    """Whether a pass of training draws random numbers."""
+    training = base.model.training
+    base.model.train()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        last_hidden(base, torch.zeros(1, 2, dtype=torch.long), PackedCausal([2]))
+        drawn = not torch.equal(before, torch.get_rng_state())
+    base.model.train(training)
+    return drawn
+
+
+def _has_state(base: BaseModel) -> bool:
+    """Whether a pass changes the model, as some rotary embeddings do by the length of what they see."""
+    types = [str(getattr(module, "rope_type", "")) for module in base.model.modules()]
+    return any("dynamic" in kind or "longrope" in kind for kind in types)

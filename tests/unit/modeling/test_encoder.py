@@ -139,6 +139,7 @@ def test_a_folder_that_says_another_width_than_its_weights_have(change: Callable
         ours(folder, TEXTS)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU's kernels take a bias in the dtype of the scores alone")
 def test_in_bfloat16_mpnets_bias_is_as_exact_as_in_float32(change: Callable[..., Path]) -> None:
     folder = change(family="mpnet")
     tensors = load_file(folder / "model.safetensors")

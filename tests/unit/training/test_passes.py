@@ -1,5 +1,6 @@
 """Passes side by side: the same gradient as one after another, and the same weights each time."""
 
+import itertools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from training_helpers import BINARY, PLAIN, Trainer, yes_or_no
+from torch.nn.functional import dropout
+from training_helpers import BINARY, PLAIN, Trainer, pairs, yes_or_no
 
-from luthier.domain.hyperparameters import Method
+from luthier.domain.hyperparameters import Method, Objective
 from luthier.modeling import cores
 from luthier.modeling.loader import load_base
 from luthier.training import defaults
@@ -22,7 +24,7 @@ from luthier.training.weights import TunedWeights, tuned_weights
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Of a machine with four cores: how many each lane was given."""
     taken: list[int] = []
-    monkeypatch.setattr(cores, "side_by_side", lambda: 4)
+    monkeypatch.setattr(cores, "available", lambda: 4)
     monkeypatch.setattr(cores, "take", taken.append)
     return taken
 
@@ -66,6 +68,18 @@ def test_without_gradients_too(tiny_base: Path, taken: list[int]) -> None:
     assert set(taken) == {2}
 
 
+class Drops(nn.Module):
+    """A layer that draws random numbers in training, without a module of PyTorch's that would say so."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dropped: torch.Tensor = self.layer(dropout(x, 0.1, self.training))
+        return dropped
+
+
 @pytest.mark.parametrize("why", ["weights", "adapter", "model"])
 def test_nothing_is_learnt_in_lanes_that_hold_too_much_or_draw_numbers(
     tiny_base: Path, taken: list[int], why: str, monkeypatch: pytest.MonkeyPatch
@@ -74,17 +88,38 @@ def test_nothing_is_learnt_in_lanes_that_hold_too_much_or_draw_numbers(
         monkeypatch.setattr(defaults, "LORA_DROPOUT", 0.1)
     passes, weights = make(tiny_base, **({"method": Method.FULL, "lora_rank": 0} if why == "weights" else {}))
     if why == "model":
-        passes.base.model.add_module("drop", nn.Dropout(0.1))
+        mlp = passes.base.model.get_decoder().layers[0].mlp  # type: ignore[operator,union-attr]
+        mlp.gate_proj = Drops(mlp.gate_proj)
         passes = Passes(passes.base, weights, 200, passes.poll)
     threads = passes.learn([60, 70, 40, 80], lambda _part, _backward: threading.get_ident())
     assert set(threads) == {threading.get_ident()}
     assert taken == []
 
 
-def test_a_stop_in_a_lane_is_a_stop(tiny_base: Path, taken: list[int]) -> None:
-    def compute(part: list[int], _backward: Backward) -> None:
-        if part == [3]:
+@pytest.mark.parametrize(("count", "lanes"), [(1, 1), (2, 2), (3, 1), (5, 1), (6, 2), (7, 2), (64, 2)])
+def test_lanes_leave_few_cores_idle(
+    tiny_base: Path, taken: list[int], count: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cores, "available", lambda: count)
+    passes, _ = make(tiny_base)
+    passes.look([60, 70, 40, 80], lambda part: part)
+    assert set(taken) == ({count // 2} if lanes == 2 else set())
+
+
+def test_no_lanes_where_a_pass_changes_the_model(tiny_base: Path, taken: list[int]) -> None:
+    passes, weights = make(tiny_base)
+    passes.base.model.get_decoder().rotary_emb.rope_type = "longrope"  # type: ignore[operator,union-attr]
+    passes = Passes(passes.base, weights, 200, passes.poll)
+    passes.look([60, 70, 40, 80], lambda part: part)
+    assert taken == []
+
+
+@pytest.mark.parametrize("stopped", [[3], [1]])  # the first pass of either lane
+def test_a_stop_in_a_lane_is_a_stop(tiny_base: Path, taken: list[int], stopped: list[int]) -> None:
+    def compute(part: list[int], backward: Backward) -> None:
+        if part == stopped:
             raise StopRequestedError
+        backward(product(passes, part))
 
     passes, weights = make(tiny_base)
     with pytest.raises(StopRequestedError):
@@ -93,20 +128,49 @@ def test_a_stop_in_a_lane_is_a_stop(tiny_base: Path, taken: list[int]) -> None:
     assert all(master.grad is None for master in weights.masters.values())
 
 
-def test_a_run_in_lanes_gives_the_same_weights_each_time_and_learns_as_one_without(
-    trainer: Trainer, taken: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = yes_or_no(16), yes_or_no(6, seed=1)
-    first, second = (trainer(*data, BINARY, name=name) for name in ("first", "second"))
+def test_a_failure_ends_the_other_lane_too_and_is_told_before_a_stop(tiny_base: Path, taken: list[int]) -> None:
+    failed, seen = threading.Event(), []
+
+    def compute(part: list[int]) -> None:
+        seen.append(part)
+        if part == [1]:
+            failed.set()
+            raise MemoryError("no room")
+        assert failed.wait(10)
+        raise StopRequestedError
+
+    passes, _ = make(tiny_base)
+    with pytest.raises(MemoryError, match="no room"):
+        passes.look([90, 90, 90, 90, 90, 90], compute)
+    assert sorted(seen) == [[0], [1]]
     assert taken
-    assert first.rows == second.rows
-    assert first.folder is not None
-    assert second.folder is not None
+
+
+@pytest.mark.parametrize("objective", [Objective.SUPERVISED, Objective.DPO])
+def test_a_run_in_lanes_learns_as_one_without_and_ends_the_same_when_it_is_stopped(
+    trainer: Trainer, taken: list[int], objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("luthier.training.interrupt._POLL_SECONDS", 0.0)
+    if objective is Objective.DPO:
+        hp, data = replace(PLAIN, objective=objective, beta=0.3), (pairs(16), pairs(6, seed=1))
+    else:
+        hp, data = BINARY, (yes_or_no(16), yes_or_no(6, seed=1))
+    whole = trainer(*data, hp, name="whole")
+    assert len(taken) > len(whole.rows)  # in training too, not in validation alone
+    for attempt in range(100):
+        polls = itertools.count()
+        part = trainer(*data, hp, name="part", should_stop=lambda n=7 + 40 * attempt: next(polls) >= n)  # noqa: B023
+        if part.finished:
+            break
+    assert attempt > 2
+    assert part.rows == whole.rows
+    assert part.folder is not None
+    assert whole.folder is not None
     name = "adapter_model.safetensors"
-    assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes()
+    assert (part.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     monkeypatch.setattr("luthier.training.passes.LANES", 1)
-    alone = trainer(*data, BINARY, name="alone")
-    for ours, theirs in zip(first.rows, alone.rows, strict=True):
+    alone = trainer(*data, hp, name="alone")
+    for ours, theirs in zip(whole.rows, alone.rows, strict=True):
         assert ours.training_loss == pytest.approx(theirs.training_loss, rel=1e-4)
-    assert first.rows[-1].validation_loss == pytest.approx(alone.rows[-1].validation_loss, rel=1e-3)
-    assert first.rows[-1].classification == alone.rows[-1].classification
+    assert whole.rows[-1].validation_loss == pytest.approx(alone.rows[-1].validation_loss, rel=1e-3)
+    assert whole.rows[-1].classification == alone.rows[-1].classification

@@ -1,6 +1,5 @@
 """Direct preference optimization on a tiny base, against the formula computed with transformers."""
 
-import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch.nn.functional import logsigmoid
-from training_helpers import PLAIN, Trainer, example, yes_or_no
+from training_helpers import PLAIN, Trainer, pairs, yes_or_no
 from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample, EncodedPair
@@ -20,16 +19,6 @@ from luthier.training.progress import StepDone, columns
 
 DPO = replace(PLAIN, objective=Objective.DPO, beta=0.3, prompt_loss_weight=0.0)
 FULL = replace(DPO, method=Method.FULL, lora_rank=0)
-
-
-def pairs(count: int, seed: int = 0) -> list[EncodedPair]:
-    """The polite answer is preferred to the rude one, whatever is asked."""
-    rng = random.Random(seed)
-    made = []
-    for _ in range(count):
-        asked = "".join(rng.choices("abc", k=rng.randint(1, 20))) + ">"
-        made.append(EncodedPair(example(asked, " please"), example(asked, " no" + "!" * rng.randint(0, 5))))
-    return made
 
 
 def log_probability(model: torch.nn.Module, one: EncodedExample) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from luthier.datasets.encode import EncodedExample
+from luthier.datasets.encode import EncodedExample, EncodedPair
 from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
 from luthier.modeling.loader import load_base
 from luthier.training.loop import train
@@ -41,6 +41,16 @@ def yes_or_no(count: int, seed: int = 0, longest: int = 30) -> list[EncodedExamp
         letters = "".join(rng.choices("abc", k=rng.randint(1, longest)))
         answer = rng.choice([" yes", " no"])
         made.append(example(f"{letters}{'x' if answer == ' yes' else 'z'}>", answer))
+    return made
+
+
+def pairs(count: int, seed: int = 0) -> list[EncodedPair]:
+    """The polite answer is preferred to the rude one, whatever is asked."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(count):
+        asked = "".join(rng.choices("abc", k=rng.randint(1, 20))) + ">"
+        made.append(EncodedPair(example(asked, " please"), example(asked, " no" + "!" * rng.randint(0, 5))))
     return made
 
 

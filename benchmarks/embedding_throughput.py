@@ -52,6 +52,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--texts", type=Path, help="a CSV; by default the food reviews of LUTHIER_TEST_DATA")
     parser.add_argument("--column", default="Text")
     parser.add_argument("--rows", type=int, default=0, help="take the first so many; 0 takes all")
+    parser.add_argument("--repeat", type=int, default=1, help="take all texts so many times over, for a longer run")
     parser.add_argument("--per-request", type=int, default=16, help="texts in a request over HTTP")
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=SIDES)
     parser.add_argument("--infinity-python", type=Path)
@@ -67,8 +68,9 @@ def compare(options: argparse.Namespace, model: str, work: Path) -> None:
 
     folder = BaseStore(load_settings()).ensure(model).path
     given = read_texts(options)
-    texts = those_that_fit(given, folder)
-    print(f"{len(given) - len(texts)} texts are longer than the weights read and are left out.", file=sys.stderr)
+    fitting = those_that_fit(given, folder)
+    texts = fitting * options.repeat
+    print(f"{len(given) - len(fitting)} texts are longer than the weights read and are left out.", file=sys.stderr)
     python = None
     if "infinity http" in options.sides:
         python = str(options.infinity_python or infinity_python(options.infinity_env))

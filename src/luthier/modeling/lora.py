@@ -71,53 +71,74 @@ class LoraLinear(nn.Module):
         self.lora_A = nn.ParameterDict()
         self.lora_B = nn.ParameterDict()
         self.configs: dict[str, LoraConfig] = {}
+        self.published: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # what `narrow` gave
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (1, T, in) → (1, T, out)."""
         routes = [route for route in self.routes if route.adapter in self.configs]
         if len(routes) == 1 and routes[0].start == 0 and routes[0].stop >= x.shape[1]:
-            config, a, b = self._adapter(routes[0], x.dtype)
-            if not (config.dropout and self.training):
-                whole: torch.Tensor = _LowRankLinear.apply(x, self.base.weight, self.base.bias, a, b)  # type: ignore[no-untyped-call]
+            name = str(routes[0].adapter)
+            if not (self.configs[name].dropout and self.training):
+                masters = self.lora_A[name], self.lora_B[name]
+                a, b = self.published.get(name) or self.narrow(name, x.dtype)
+                whole: torch.Tensor = _LowRankLinear.apply(  # type: ignore[no-untyped-call]
+                    x, self.base.weight, self.base.bias, *masters, a, b, self.configs[name].scale
+                )
                 return whole
         out: torch.Tensor = self.base(x)  # (1, T, out)
         parts, at = [], 0
         for route in routes:
-            config, a, b = self._adapter(route, x.dtype)
-            rows = dropout(x[0, route.start : route.stop], config.dropout, self.training)
+            name = str(route.adapter)
+            a, b = (not torch.is_grad_enabled() and self.published.get(name)) or self.narrow(name, x.dtype)
+            rows = dropout(x[0, route.start : route.stop], self.configs[name].dropout, self.training)
             seen = torch.addmm(out[0, route.start : route.stop], rows @ a.t(), b.t())  # (n, out)
             parts += [out[0, at : route.start], seen]
             at = route.stop
         return torch.cat([*parts, out[0, at:]])[None] if parts else out
 
-    def _adapter(self, route: Route, dtype: torch.dtype) -> tuple[LoraConfig, torch.Tensor, torch.Tensor]:
-        """An adapter's shape, its A (r, in), and its B (out, r) with the scale in it."""
-        name = str(route.adapter)
-        config = self.configs[name]
-        return config, self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * config.scale
+    def narrow(self, name: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """An adapter's A (r, in), and its B (out, r) with the scale in it, as a pass in `dtype` multiplies them."""
+        return self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * self.configs[name].scale
 
 
 class _LowRankLinear(torch.autograd.Function):
-    """x Wᵀ + bias + (x Aᵀ) Bᵀ for a frozen W, adding the second product into the first, forward and backward."""
+    """x Wᵀ + bias + (x Aᵀ) Bᵀ for a frozen W, adding the second product into the first, forward and backward.
+
+    Args:
+        x: (1, T, in).
+        master_a, master_b: get the gradients; float32.
+        a, b: what is computed with, `LoraLinear.narrow` of the masters.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        master_a: torch.Tensor,
+        master_b: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: float,
     ) -> torch.Tensor:
-        """x: (1, T, in) → (1, T, out)."""
+        """(1, T, out)."""
         inner = x[0] @ a.t()  # (T, r)
         ctx.save_for_backward(x, weight, a, b, inner)
+        ctx.scale, ctx.dtypes = scale, (master_a.dtype, master_b.dtype)
         return linear(x[0], weight, bias).addmm_(inner, b.t())[None]
 
     @staticmethod
     def backward(
         ctx: Any, *gradients: torch.Tensor
-    ) -> tuple[torch.Tensor | None, None, None, torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor | None, None, None, torch.Tensor, torch.Tensor, None, None, None]:
         x, weight, a, b, inner = ctx.saved_tensors
         dy = gradients[0][0]  # (T, out)
         di = dy @ b  # (T, r)
         dx = (dy @ weight).addmm_(di, a)[None] if ctx.needs_input_grad[0] else None
-        return dx, None, None, di.t() @ x[0], (inner.t() @ dy).t()  # the wide matrix second: a third quicker
+        da = (di.t() @ x[0]).to(ctx.dtypes[0])
+        db = (inner.t() @ dy).t().to(ctx.dtypes[1]).mul_(ctx.scale)  # the wide matrix second: a third quicker
+        return dx, None, None, da, db, None, None, None
 
 
 class LoraModel:
@@ -156,6 +177,17 @@ class LoraModel:
         for layer in self.layers.values():
             if layer.configs.pop(name, None):
                 del layer.lora_A[name], layer.lora_B[name]
+                layer.published.pop(name, None)
+
+    @torch.no_grad()
+    def publish(self, name: str, dtype: torch.dtype) -> None:
+        """Keep an adapter as passes in `dtype` compute with it, until it is published again or removed.
+
+        Without, it is narrowed at each pass anew.
+        """
+        for layer in self.layers.values():
+            if name in layer.configs:
+                layer.published[name] = layer.narrow(name, dtype)
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The float32 masters of one adapter, by the names that PEFT gives them."""
@@ -201,6 +233,7 @@ class LoraModel:
     def _put(self, layer: LoraLinear, name: str, config: LoraConfig, a: torch.Tensor, b: torch.Tensor) -> None:
         layer.lora_A[name], layer.lora_B[name] = nn.Parameter(a), nn.Parameter(b)
         layer.configs[name] = config
+        layer.published.pop(name, None)
 
     def _targeted(self, config: LoraConfig) -> dict[str, LoraLinear]:
         return {path: layer for path, layer in self.layers.items() if path.rpartition(".")[2] in config.targets}

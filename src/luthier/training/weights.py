@@ -73,9 +73,10 @@ class AdapterWeights:
         base.model.to(base.device)
         self.masters = self._lora.parameters(ADAPTER)
         self._lora.route([Route(ADAPTER, 0, sys.maxsize)])
+        self.publish()
 
     def publish(self) -> None:
-        pass
+        self._lora.publish(ADAPTER, self._base.dtype)
 
     def save(self, folder: Path) -> None:
         self._lora.save(ADAPTER, folder, self._base.name)

@@ -120,6 +120,52 @@ def test_a_removed_adapter_leaves_the_base_and_the_others(base: BaseModel) -> No
     torch.testing.assert_close(logits(base, [IDS]), before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_published_adapter_computes_and_learns_as_before(tiny_base: Path, dtype: torch.dtype) -> None:
+    base = load_base(tiny_base, dtype)
+    lora = LoraModel(base.model)
+    trained(lora, "one", LoraConfig(rank=4, alpha=6), seed=1)
+    routes = (whole("one"), [Route("one", 2, 9)])
+
+    def computed() -> list[torch.Tensor]:
+        found = []
+        for route in routes:
+            lora.route(route)
+            found.append(logits(base, [IDS]))
+            row = torch.tensor([IDS])
+            layout = PackedCausal([len(IDS)])
+            out = base.model(input_ids=row, position_ids=layout.position_ids(), layout=layout, use_cache=False).logits
+            found += torch.autograd.grad(out.float().logsumexp(-1).sum(), list(lora.parameters("one").values()))
+        return found
+
+    before = computed()
+    lora.publish("one", dtype)
+    for published, plain in zip(computed(), before, strict=True):
+        torch.testing.assert_close(published, plain)
+    assert before[1].dtype == torch.float32  # a gradient
+
+
+def test_what_is_published_is_what_passes_compute_with(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    trained(lora, "one", LoraConfig(rank=4, alpha=6), seed=1)
+    lora.route(whole("one"))
+    lora.publish("one", torch.float32)
+    before = logits(base, [IDS])
+    with torch.no_grad():
+        for name, parameter in lora.parameters("one").items():
+            if "lora_B" in name:
+                parameter.zero_()
+    torch.testing.assert_close(logits(base, [IDS]), before)
+    lora.publish("one", torch.float32)
+    plain = logits(base, [IDS])
+    assert (plain - before).abs().max() > 0.1
+    trained(lora, "one", LoraConfig(rank=4, alpha=6), seed=1)  # put again under the same name
+    torch.testing.assert_close(logits(base, [IDS]), before)
+    lora.publish("one", torch.float32)
+    lora.remove("one")
+    torch.testing.assert_close(logits(base, [IDS]), plain)
+
+
 def test_masters_are_float32_on_a_bfloat16_base(tiny_base: Path) -> None:
     base = load_base(tiny_base, torch.bfloat16)
     lora = LoraModel(base.model)

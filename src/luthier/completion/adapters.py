@@ -68,7 +68,7 @@ class Adapters:
             raise WeightsError(f"The adapter in {folder.name} cannot be loaded: {error}") from error
         for parameter in self._lora.parameters(name).values():
             parameter.data = parameter.data.to(self._device, self._dtype)
-        self._lora.publish(name, self._dtype)
+        self._lora.publish(name)
         return name
 
     def _check(self, name: str) -> None:

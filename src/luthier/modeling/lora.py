@@ -80,7 +80,7 @@ class LoraLinear(nn.Module):
             name = str(routes[0].adapter)
             if not (self.configs[name].dropout and self.training):
                 masters = self.lora_A[name], self.lora_B[name]
-                a, b = self.published.get(name) or self.narrow(name, x.dtype)
+                a, b = self.published.get(name) or self.narrow(name)
                 whole: torch.Tensor = _LowRankLinear.apply(  # type: ignore[no-untyped-call]
                     x, self.base.weight, self.base.bias, *masters, a, b, self.configs[name].scale
                 )
@@ -89,15 +89,16 @@ class LoraLinear(nn.Module):
         parts, at = [], 0
         for route in routes:
             name = str(route.adapter)
-            a, b = (not torch.is_grad_enabled() and self.published.get(name)) or self.narrow(name, x.dtype)
+            a, b = (not torch.is_grad_enabled() and self.published.get(name)) or self.narrow(name)
             rows = dropout(x[0, route.start : route.stop], self.configs[name].dropout, self.training)
             seen = torch.addmm(out[0, route.start : route.stop], rows @ a.t(), b.t())  # (n, out)
             parts += [out[0, at : route.start], seen]
             at = route.stop
         return torch.cat([*parts, out[0, at:]])[None] if parts else out
 
-    def narrow(self, name: str, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """An adapter's A (r, in), and its B (out, r) with the scale in it, as a pass in `dtype` multiplies them."""
+    def narrow(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """An adapter's A (r, in), and its B (out, r) with the scale in it, in the base's dtype."""
+        dtype = self.base.weight.dtype
         return self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * self.configs[name].scale
 
 
@@ -180,14 +181,14 @@ class LoraModel:
                 layer.published.pop(name, None)
 
     @torch.no_grad()
-    def publish(self, name: str, dtype: torch.dtype) -> None:
-        """Keep an adapter as passes in `dtype` compute with it, until it is published again or removed.
+    def publish(self, name: str) -> None:
+        """Keep an adapter as passes compute with it, until it is published again, put anew or removed.
 
         Without, it is narrowed at each pass anew.
         """
         for layer in self.layers.values():
             if name in layer.configs:
-                layer.published[name] = layer.narrow(name, dtype)
+                layer.published[name] = layer.narrow(name)
 
     def parameters(self, name: str) -> dict[str, nn.Parameter]:
         """The float32 masters of one adapter, by the names that PEFT gives them."""

@@ -5,10 +5,10 @@ prefixes, each token seeing the prompt and its own prefix alone, so that labels 
 labels of one token need none.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from luthier.training.loss import CHUNK, TokenLosses, token_losses
 from luthier.training.metrics import Classes, classification_metrics
 from luthier.training.objective import Measured
 from luthier.training.passes import Passes
+
+D = TypeVar("D", bound=Any)
 
 
 @dataclass
@@ -50,11 +52,6 @@ class Tally:
             self.correct_sequences += bool(answers.all())
 
     @classmethod
-    def of(cls, tallies: Iterable[Self]) -> Self:
-        """All of them together."""
-        return cls(*(sum(column) for column in zip(*map(astuple, tallies), strict=True)))
-
-    @classmethod
     def of_completions(cls, batch: PackedBatch, found: TokenLosses) -> Self:
         """What was found of a packed row."""
         tally = cls()
@@ -69,6 +66,12 @@ class Tally:
             self.correct_tokens / self.tokens,
             classification or {},
         )
+
+
+def total(tallies: Sequence[D]) -> D:
+    """Sums over examples, of a dataclass of numbers, all together."""
+    together: D = type(tallies[0])(*(sum(column) for column in zip(*map(astuple, tallies), strict=True)))
+    return together
 
 
 def answers_by_example(batch: PackedBatch, correct: torch.Tensor) -> list[torch.Tensor]:
@@ -103,7 +106,7 @@ def evaluate(
         return tally
 
     extra = len(LabelTree(classes).ids) if classes else 0
-    tally = Tally.of(passes.look([len(example.input_ids) + extra for example in examples], compute))
+    tally = total(passes.look([len(example.input_ids) + extra for example in examples], compute))
     base.model.train(training)
     return tally.measured(classification_metrics(scores, classes.truth(examples), classes) if classes else None)
 

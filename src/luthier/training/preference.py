@@ -10,8 +10,8 @@ The gradient of log π(y|x) is minus that of the cross entropy of y's tokens. So
 cross entropy, the weights being β sigmoid(r⁻ - r⁺) in the preferred output and minus as much in the other.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ from luthier.domain.hyperparameters import ResolvedHyperparameters
 from luthier.durable import whole_folder
 from luthier.training import defaults
 from luthier.training.batches import PackedBatch, pack
-from luthier.training.evaluate import answers_by_example
+from luthier.training.evaluate import answers_by_example, total
 from luthier.training.forward import head_weight
 from luthier.training.loss import TokenLosses, token_losses, weighted_cross_entropy
 from luthier.training.objective import Measured
@@ -75,7 +75,7 @@ class Preference:
         def compute(part: list[int], backward: Backward) -> _Tally:
             return self._pass([examples[i] for i in part], len(examples), backward)
 
-        return _Tally.of(self._passes.learn(_lengths(examples), compute)).measured()
+        return total(self._passes.learn(_lengths(examples), compute)).measured()
 
     def evaluate(self, examples: Sequence[EncodedPair]) -> Measured:
         training = self._base.model.training
@@ -88,7 +88,7 @@ class Preference:
                 found = self._found(chosen, batch)
             return _Tally.of_pass(self._rewards(pairs, batch, found), batch, found)
 
-        tally = _Tally.of(self._passes.look(_lengths(examples), compute))
+        tally = total(self._passes.look(_lengths(examples), compute))
         self._base.model.train(training)
         return tally.measured()
 
@@ -141,11 +141,6 @@ class _Tally:
     other: float = 0.0
     tokens: int = 0
     correct_tokens: int = 0
-
-    @classmethod
-    def of(cls, tallies: Iterable[Self]) -> Self:
-        """All of them together."""
-        return cls(*(sum(column) for column in zip(*map(astuple, tallies), strict=True)))
 
     @classmethod
     def of_pass(cls, rewards: torch.Tensor, batch: PackedBatch, found: TokenLosses) -> Self:

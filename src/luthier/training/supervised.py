@@ -11,7 +11,7 @@ from luthier.datasets.encode import EncodedExample
 from luthier.domain.hyperparameters import ResolvedHyperparameters
 from luthier.errors import DataError
 from luthier.training.batches import loss_weights, pack
-from luthier.training.evaluate import Tally, evaluate
+from luthier.training.evaluate import Tally, evaluate, total
 from luthier.training.forward import head_weight
 from luthier.training.loss import weighted_cross_entropy
 from luthier.training.metrics import find_classes
@@ -59,7 +59,7 @@ class Supervised:
         def compute(part: list[int], backward: Backward) -> Tally:
             return self._pass([examples[i] for i in part], window, backward)
 
-        return Tally.of(self._passes.learn(lengths, compute)).measured()
+        return total(self._passes.learn(lengths, compute)).measured()
 
     def evaluate(self, examples: Sequence[EncodedExample]) -> Measured:
         return evaluate(self._passes, examples, self._classes, self._prompt_weight)

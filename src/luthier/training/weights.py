@@ -28,7 +28,7 @@ class TunedWeights(Protocol):
     """What a run changes.
 
     `masters` are float32 and belong to the optimizer; their `.grad` adds up over the passes of a step. `small` says
-    that they are few beside the base's weights, and that the model computes with the masters themselves.
+    that they are few beside the base's weights, and that a loss can be differentiated by the masters themselves.
     """
 
     masters: dict[str, nn.Parameter]
@@ -76,7 +76,7 @@ class AdapterWeights:
         self.publish()
 
     def publish(self) -> None:
-        self._lora.publish(ADAPTER, self._base.dtype)
+        self._lora.publish(ADAPTER)
 
     def save(self, folder: Path) -> None:
         self._lora.save(ADAPTER, folder, self._base.name)

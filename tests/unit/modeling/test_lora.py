@@ -139,7 +139,7 @@ def test_a_published_adapter_computes_and_learns_as_before(tiny_base: Path, dtyp
         return found
 
     before = computed()
-    lora.publish("one", dtype)
+    lora.publish("one")
     for published, plain in zip(computed(), before, strict=True):
         torch.testing.assert_close(published, plain)
     assert before[1].dtype == torch.float32  # a gradient
@@ -149,19 +149,19 @@ def test_what_is_published_is_what_passes_compute_with(base: BaseModel) -> None:
     lora = LoraModel(base.model)
     trained(lora, "one", LoraConfig(rank=4, alpha=6), seed=1)
     lora.route(whole("one"))
-    lora.publish("one", torch.float32)
+    lora.publish("one")
     before = logits(base, [IDS])
     with torch.no_grad():
         for name, parameter in lora.parameters("one").items():
             if "lora_B" in name:
                 parameter.zero_()
     torch.testing.assert_close(logits(base, [IDS]), before)
-    lora.publish("one", torch.float32)
+    lora.publish("one")
     plain = logits(base, [IDS])
     assert (plain - before).abs().max() > 0.1
     trained(lora, "one", LoraConfig(rank=4, alpha=6), seed=1)  # put again under the same name
     torch.testing.assert_close(logits(base, [IDS]), before)
-    lora.publish("one", torch.float32)
+    lora.publish("one")
     lora.remove("one")
     torch.testing.assert_close(logits(base, [IDS]), plain)
 

@@ -1,6 +1,5 @@
 """Passes side by side: the same gradient as one after another, and the same weights each time."""
 
-import itertools
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import dropout
-from training_helpers import BINARY, PLAIN, Trainer, pairs, yes_or_no
+from training_helpers import BINARY, PLAIN, Trainer, pairs, stop_after, yes_or_no
 
 from luthier.domain.hyperparameters import Method, Objective
 from luthier.modeling import cores
@@ -158,8 +157,7 @@ def test_a_run_in_lanes_learns_as_one_without_and_ends_the_same_when_it_is_stopp
     whole = trainer(*data, hp, name="whole")
     assert len(taken) > len(whole.rows)  # in training too, not in validation alone
     for attempt in range(100):
-        polls = itertools.count()
-        part = trainer(*data, hp, name="part", should_stop=lambda n=7 + 40 * attempt: next(polls) >= n)  # noqa: B023
+        part = trainer(*data, hp, name="part", should_stop=stop_after(7 + 40 * attempt))
         if part.finished:
             break
     assert attempt > 2

@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from training_helpers import BINARY, PLAIN, Trainer, example, yes_or_no
+from training_helpers import BINARY, PLAIN, Trainer, example, stop_after, yes_or_no
 from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample
@@ -142,11 +142,6 @@ def test_one_seed_gives_one_result_and_another_another(trainer: Trainer, hp: obj
     assert same(first, second)
     other = trainer(yes_or_no(12), hp=replace(hp, seed=4), name="c")  # type: ignore[type-var]
     assert not same(first, other)
-
-
-def stop_after(polls: int) -> Callable[[], bool]:
-    count = itertools.count()
-    return lambda: next(count) >= polls
 
 
 @pytest.mark.parametrize("method", [Method.LORA, Method.FULL])

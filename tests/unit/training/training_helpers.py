@@ -1,5 +1,6 @@
 """Short made-up examples, and what trains a tiny base on them."""
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,11 @@ def pairs(count: int, seed: int = 0) -> list[EncodedPair]:
         asked = "".join(rng.choices("abc", k=rng.randint(1, 20))) + ">"
         made.append(EncodedPair(example(asked, " please"), example(asked, " no" + "!" * rng.randint(0, 5))))
     return made
+
+
+def stop_after(polls: int) -> Callable[[], bool]:
+    count = itertools.count()
+    return lambda: next(count) >= polls
 
 
 @dataclass

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from luthier.completion.constraint import Constraint
 from luthier.completion.decoder import Decoder, load_decoder
 from luthier.completion.residents import Residents
@@ -29,6 +27,7 @@ from luthier.config import Settings
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
 from luthier.domain.priority import BACKGROUND
 from luthier.errors import InvalidRequestError, LuthierError, RateLimitError, UnavailableError
+from luthier.modeling import cores
 
 MAX_BASES = 4  # idle ones that stay in memory, fully tuned models among them
 MAX_THREADS = 16  # models of this size gain nothing from more, and threads that wait for each other cost
@@ -197,7 +196,7 @@ class CompletionEngine:
     # From here on everything runs in the engine's thread.
 
     def _loop(self) -> None:
-        torch.set_num_threads(min(torch.get_num_threads(), MAX_THREADS))
+        cores.take(min(cores.available(), MAX_THREADS))
         while self._receive():
             self._drop_cancelled()
             step = self._scheduler.next_step()

@@ -15,6 +15,7 @@ from luthier.completion.sequence import Failed, Generated, Output, Scored, Weigh
 from luthier.config import Settings
 from luthier.domain.generation import FinishReason, SamplingParams
 from luthier.errors import InvalidRequestError, LuthierError, RateLimitError, UnavailableError, WeightsError
+from luthier.modeling import cores
 from luthier.testing import ByteTokenizer
 
 ADA, TUNED, BROKEN = Path("ada"), Path("tuned"), Path("broken")
@@ -324,3 +325,22 @@ def test_stopping_fails_what_is_unfinished(settings: Settings):
     with pytest.raises(UnavailableError):
         ask(engine, "a")
     engine.stop()
+
+
+def test_threads_beside_it_keep_to_the_cores_they_take(start: Start):
+    """In a server, passes of embeddings run beside it, a core each; MKL's own number would overrule that."""
+    ask(start(FakeDecoder(parrot("ab"))), "a").wait()
+    other = 1 if torch.get_num_threads() > 1 else 2
+    seen: list[str] = []
+
+    def compute() -> None:
+        cores.take(other)
+        seen.extend(torch.__config__.parallel_info().splitlines())
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    numbers = [line.split()[-1] for line in seen if "omp_get_max_threads" in line or "mkl_get_max_threads" in line]
+    if not numbers:
+        pytest.skip("PyTorch computes without OpenMP and MKL")
+    assert set(numbers) == {str(other)}

@@ -30,5 +30,5 @@ async def embed(body: EmbeddingBody, embeddings: EmbeddingService) -> dict[str, 
 
 
 async def _write(body: EmbeddingBody, embeddings: EmbeddingService) -> bytes:
-    answer = await embed(body, embeddings)
-    return await to_thread.run_sync(to_json, answer)
+    result = await embeddings.create(body.to_domain())
+    return await to_thread.run_sync(lambda: to_json(embedding_list(result, body.encoding_format)))

@@ -22,6 +22,7 @@ from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.loader import context_length
 from luthier.modeling.tokenizer import HFTokenizer
 from luthier.services.model_cards import ModelCard, ModelCards, ModelDetails
+from luthier.services.recall import Recall
 from luthier.storage.deployments import DeploymentStore
 from luthier.storage.models import TunedModelStore
 from luthier.types import Floats, Tokenizer
@@ -85,6 +86,8 @@ class ServedEncoder:
 class ModelService:
     """What `/v1/models` does, and the way from a name to weights.
 
+    What stands behind a name is remembered for a second at most (`Recall`).
+
     Args:
         evict: tells the completion engine that a folder's weights are gone.
         deployments: names of the owner's own, which go before all others; None for none.
@@ -107,6 +110,8 @@ class ModelService:
         self._deployments = deployments
         self._custom = CustomModels(settings)
         self._cards = ModelCards(bases)
+        self._served = Recall(self._resolve, tuned.writes)
+        self._encoders = Recall(self._resolve_encoder, tuned.writes)
 
     def models(self) -> list[ModelCard]:
         """The aliases, other bases on this machine, tuned models, customized ones; the last two oldest first."""
@@ -153,6 +158,7 @@ class ModelService:
         self._refuse_deployed(name)
         if name in self._custom:
             self._custom.delete(name)
+            self._encoders.forget()
             return
         if self._tuned.find(name) is None:
             self._registry.resolve(name)
@@ -174,6 +180,9 @@ class ModelService:
 
     def resolve(self, name: str) -> ServedModel:
         """The weights behind a name that a request has. As `resolve_model`, but for deployments, which go first."""
+        return self._served(name)
+
+    def _resolve(self, name: str) -> ServedModel:
         return replace(self.resolve_model(self.behind(name)), id=name)
 
     def resolve_model(self, name: str) -> ServedModel:
@@ -196,6 +205,9 @@ class ModelService:
 
     def resolve_encoder(self, name: str) -> ServedEncoder:
         """The weights behind a name that a request for embeddings has: deployments first."""
+        return self._encoders(name)
+
+    def _resolve_encoder(self, name: str) -> ServedEncoder:
         return self.resolve_encoder_model(self.behind(name))
 
     def resolve_encoder_model(self, name: str) -> ServedEncoder:

@@ -1,5 +1,6 @@
 """The database: opening it, bringing its schema up to date, and its transactions."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Self
@@ -21,10 +22,15 @@ class Database:
 
     Args:
         engine: an engine whose schema is up to date; `open` makes it.
+
+    Attributes:
+        writes: another number after each transaction that may have written; what other processes write does not count.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.writes = 0
+        self._count = itertools.count(1)
         self._reading = dialects.reading(engine)
         self._writing = engine.execution_options(**{dialects.WRITES: True})
 
@@ -52,6 +58,7 @@ class Database:
         """A transaction that may write: all of it happens, or nothing when the block raises."""
         with self._writing.begin() as connection:
             yield connection
+        self.writes = next(self._count)
 
     def sole_server(self) -> AbstractContextManager[None]:
         """Keep other servers off this database for a while; those of another home too, where it is PostgreSQL.

@@ -18,6 +18,10 @@ class TunedModelStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    def writes(self) -> int:
+        """How often this process has written to the database, whatever it was; see `Database.writes`."""
+        return self._db.writes
+
     def add(self, model: TunedModel) -> TunedModel:
         with self._db.write() as connection:
             MODELS.insert(connection, model)

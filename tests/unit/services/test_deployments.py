@@ -122,8 +122,11 @@ def test_a_model_that_makes_embeddings(
     assert made.status is DeploymentStatus.READY
     assert (engine.pinned, encoders.pinned) == ([], [tiny_encoder])
     assert models.resolve_encoder("vectors").base.path == tiny_encoder
+    service.create("similar", ScaleType.STANDARD, name="vectors")
     service.delete("vectors")
     assert encoders.pinned == []
+    with pytest.raises(NotFoundError):  # at once, however lately it was asked
+        models.resolve_encoder("vectors")
 
 
 def test_creating_waits_no_longer_than_it_may(opened: Open, engine: FakeEngine) -> None:

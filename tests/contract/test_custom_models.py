@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import uuid4
 
 import numpy as np
 import openai
@@ -21,7 +22,16 @@ def model(server: Server) -> Iterator[CustomModel]:
     """A matrix from 32 to 40 numbers, kept as `luthier customize` keeps one."""
     base = BaseStore(server.settings).local(BASE)
     assert base is not None
-    card = CustomModel(custom_name(BASE, "cats"), BASE, base.key, revision_of(base), WIDTH, WIDER, 0.5, 1_700_000_000)
+    card = CustomModel(
+        custom_name(BASE, f"cats-{uuid4().hex[:8]}"),
+        BASE,
+        base.key,
+        revision_of(base),
+        WIDTH,
+        WIDER,
+        0.5,
+        1_700_000_000,
+    )
     models = CustomModels(server.settings)
     models.save(card, np.random.default_rng(0).normal(size=(WIDTH, WIDER)).astype(np.float32), replaces=True)
     yield card
@@ -68,6 +78,7 @@ def test_it_is_listed_and_retrieved(client: openai.OpenAI, model: CustomModel) -
 
 @pytest.mark.contract("DELETE /v1/models/{model}", "", "honoured")
 def test_it_is_deleted(client: openai.OpenAI, model: CustomModel) -> None:
+    embed(client, model.id)  # a moment before: what a name means is remembered
     assert client.models.delete(model.id).deleted
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve(model.id)

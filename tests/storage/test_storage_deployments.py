@@ -46,3 +46,26 @@ def test_a_deleted_one_is_gone(store: DeploymentStore) -> None:
     for missing in (store.get, store.delete, store.update):
         with pytest.raises(NotFoundError):
             missing("prod")
+
+
+def test_a_change_is_told_once_it_holds(db: Database, store: DeploymentStore) -> None:
+    seen = [db.renames]
+
+    def look() -> bool:
+        seen.append(db.renames)
+        return len(set(seen)) == len(seen)
+
+    store.put(PROD)
+    assert look()
+    store.update("prod", status=DeploymentStatus.READY)
+    assert look()
+    store.delete("prod")
+    assert look()
+    with pytest.raises(NotFoundError):
+        store.delete("prod")
+    store.list()
+    with db.write():
+        pass
+    with db.write(renames=True):
+        assert db.renames == seen[-1]  # whoever looks now still sees what was there
+    assert look()

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from luthier.completion.constraint import Constraint
 from luthier.completion.decoder import Decoder, load_decoder
 from luthier.completion.residents import Residents
@@ -196,7 +198,7 @@ class CompletionEngine:
     # From here on everything runs in the engine's thread.
 
     def _loop(self) -> None:
-        cores.take(min(cores.available(), MAX_THREADS))
+        cores.take(min(torch.get_num_threads(), MAX_THREADS))  # not `set_num_threads`: it holds for others too
         while self._receive():
             self._drop_cancelled()
             step = self._scheduler.next_step()

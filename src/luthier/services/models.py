@@ -110,8 +110,8 @@ class ModelService:
         self._deployments = deployments
         self._custom = CustomModels(settings)
         self._cards = ModelCards(bases)
-        self._served = Recall(self._resolve, tuned.writes)
-        self._encoders = Recall(self._resolve_encoder, tuned.writes)
+        self._served = Recall(self._resolve, tuned.renames)
+        self._encoders = Recall(self._resolve_encoder, tuned.renames)
 
     def models(self) -> list[ModelCard]:
         """The aliases, other bases on this machine, tuned models, customized ones; the last two oldest first."""
@@ -158,6 +158,7 @@ class ModelService:
         self._refuse_deployed(name)
         if name in self._custom:
             self._custom.delete(name)
+            self._served.forget()
             self._encoders.forget()
             return
         if self._tuned.find(name) is None:

@@ -1,5 +1,6 @@
 """What was looked up a moment ago."""
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
@@ -11,38 +12,42 @@ T = TypeVar("T")
 
 class _Answer(NamedTuple, Generic[T]):
     value: T
-    writes: int
+    stamp: tuple[int, int]
     until: float
 
 
 class Recall(Generic[T]):
-    """Answers to names, so that many requests a second look each name up once. From any thread.
+    """Answers to names, so that many requests a second need not each look them up. From any thread.
 
-    An answer holds until this process writes to the database, and for a second at most: what other processes change
-    is seen after that. Failures are not kept.
+    An answer holds for a second at most, and no longer once this process changes what names mean or `forget` is
+    called. What other processes change, or a base that is pulled meanwhile, is seen within that second. Failures are
+    not kept.
 
     Args:
         look_up: finds the answer to a name.
-        writes: how often this process has written to the database; see `Database.writes`.
+        renames: another number once names may mean something else; see `Database.renames`.
     """
 
-    def __init__(self, look_up: Callable[[str], T], writes: Callable[[], int]) -> None:
+    def __init__(self, look_up: Callable[[str], T], renames: Callable[[], int]) -> None:
         self._look_up = look_up
-        self._writes = writes
+        self._renames = renames
+        self._count = itertools.count(1)
+        self._forgotten = 0
         self._answers: dict[str, _Answer[T]] = {}
 
     def __call__(self, name: str) -> T:
         """The answer. Raises what `look_up` raises."""
-        now, writes = time.monotonic(), self._writes()
-        answers = self._answers  # of one moment; another thread may put others in its place
-        answer = answers.get(name)
-        if answer is not None and answer.writes == writes and now < answer.until:
+        started, stamp = time.monotonic(), (self._renames(), self._forgotten)  # before anything is looked up
+        answer = self._answers.get(name)
+        if answer is not None and answer.stamp == stamp and started < answer.until:
             return answer.value
         value = self._look_up(name)
-        kept = {name: one for name, one in answers.items() if one.writes == writes and now < one.until}
-        self._answers = {**kept, name: _Answer(value, writes, now + SECONDS)}
+        now = time.monotonic()
+        kept = {name: one for name, one in self._answers.items() if one.stamp == stamp and now < one.until}
+        self._answers = {**kept, name: _Answer(value, stamp, started + SECONDS)}
         return value
 
     def forget(self) -> None:
-        """Look everything up anew from now on."""
+        """Look everything up anew from now on; what is being looked up at this moment is not kept."""
+        self._forgotten = next(self._count)
         self._answers = {}

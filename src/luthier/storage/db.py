@@ -24,12 +24,12 @@ class Database:
         engine: an engine whose schema is up to date; `open` makes it.
 
     Attributes:
-        writes: another number after each transaction that may have written; what other processes write does not count.
+        renames: another number after each transaction of this object that may have changed what a name means.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.writes = 0
+        self.renames = 0
         self._count = itertools.count(1)
         self._reading = dialects.reading(engine)
         self._writing = engine.execution_options(**{dialects.WRITES: True})
@@ -54,11 +54,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that may write: all of it happens, or nothing when the block raises."""
+    def write(self, *, renames: bool = False) -> Iterator[Connection]:
+        """A transaction that may write: all of it happens, or nothing when the block raises.
+
+        Args:
+            renames: models or deployments, so that a name may mean something else afterwards.
+        """
         with self._writing.begin() as connection:
             yield connection
-        self.writes = next(self._count)
+        if renames:
+            self.renames = next(self._count)
 
     def sole_server(self) -> AbstractContextManager[None]:
         """Keep other servers off this database for a while; those of another home too, where it is PostgreSQL.

@@ -22,7 +22,7 @@ class DeploymentStore:
 
     def put(self, deployment: Deployment) -> Deployment:
         """Keep a deployment; one that has its name makes room, and leaves it its `created_at`."""
-        with self._db.write() as connection:
+        with self._db.write(renames=True) as connection:
             query = select(deployments).where(deployments.c.id == deployment.id).with_for_update()
             row = connection.execute(query).mappings().one_or_none()
             if row is None:
@@ -59,7 +59,7 @@ class DeploymentStore:
         Raises:
             NotFoundError: there is no deployment of that name.
         """
-        with self._db.write() as connection:
+        with self._db.write(renames=True) as connection:
             old = DEPLOYMENTS.get(connection, name, for_update=True)
             deployment = replace(old, **changes, updated_at=int(time.time()))
             DEPLOYMENTS.replace(connection, name, deployment)
@@ -70,6 +70,6 @@ class DeploymentStore:
         Raises:
             NotFoundError: there is no deployment of that name.
         """
-        with self._db.write() as connection:
+        with self._db.write(renames=True) as connection:
             DEPLOYMENTS.get(connection, name, for_update=True)
             connection.execute(delete(deployments).where(deployments.c.id == name))

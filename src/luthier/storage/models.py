@@ -18,12 +18,12 @@ class TunedModelStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def writes(self) -> int:
-        """How often this process has written to the database, whatever it was; see `Database.writes`."""
-        return self._db.writes
+    def renames(self) -> int:
+        """Another number once names may mean something else; see `Database.renames`."""
+        return self._db.renames
 
     def add(self, model: TunedModel) -> TunedModel:
-        with self._db.write() as connection:
+        with self._db.write(renames=True) as connection:
             MODELS.insert(connection, model)
         return model
 
@@ -56,7 +56,7 @@ class TunedModelStore:
             NotFoundError: there is no tuned model of that name.
             InvalidRequestError: a job that waits or runs starts from it, or an adapter stands on its weights.
         """
-        with self._db.write() as connection:
+        with self._db.write(renames=True) as connection:
             model = MODELS.get(connection, name, for_update=True)
             refuse_while_used(connection, jobs.c.model == name, name, "model")
             standing = select(tuned_models.c.id).where(tuned_models.c.base_folder == model.folder)

@@ -122,11 +122,21 @@ def test_a_model_that_makes_embeddings(
     assert made.status is DeploymentStatus.READY
     assert (engine.pinned, encoders.pinned) == ([], [tiny_encoder])
     assert models.resolve_encoder("vectors").base.path == tiny_encoder
-    service.create("similar", ScaleType.STANDARD, name="vectors")
     service.delete("vectors")
     assert encoders.pinned == []
     with pytest.raises(NotFoundError):  # at once, however lately it was asked
         models.resolve_encoder("vectors")
+
+
+def test_a_name_answers_with_its_newest_model_at_once(
+    service: DeploymentService, models: ModelService, tiny_base: Path, settings: Settings
+) -> None:
+    for model, weights in (("ada", Weights(tiny_base)), (TUNED, Weights(tiny_base, settings.tuned_dir / "tuned-1"))):
+        service.create(model, ScaleType.STANDARD, name="prod")
+        assert models.resolve("prod").weights == weights
+    service.delete("prod")
+    with pytest.raises(NotFoundError):
+        models.resolve("prod")
 
 
 def test_creating_waits_no_longer_than_it_may(opened: Open, engine: FakeEngine) -> None:

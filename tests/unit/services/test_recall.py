@@ -10,12 +10,12 @@ from luthier.services.recall import Recall
 
 
 class World:
-    """What names mean now; it counts who asks, and has a clock and a number of writes that the test sets."""
+    """What names mean now; it counts who asks, and has a clock and a number of renames that the test sets."""
 
     def __init__(self) -> None:
         self.meaning = {"ada": 1}
         self.asked: list[str] = []
-        self.writes = 0
+        self.renames = 0
         self.now = 100.0
 
     def look_up(self, name: str) -> int:
@@ -34,7 +34,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def recalled(world: World) -> Recall[int]:
-    return Recall(world.look_up, lambda: world.writes)
+    return Recall(world.look_up, lambda: world.renames)
 
 
 def test_an_answer_holds_for_a_moment(world: World, recalled: Recall[int]) -> None:
@@ -47,15 +47,15 @@ def test_an_answer_holds_for_a_moment(world: World, recalled: Recall[int]) -> No
     assert world.asked == ["ada", "ada"]
 
 
-def _write(world: World, _: Recall[int]) -> None:
-    world.writes += 1
+def _rename(world: World, _: Recall[int]) -> None:
+    world.renames += 1
 
 
 def _forget(_: World, recalled: Recall[int]) -> None:
     recalled.forget()
 
 
-@pytest.mark.parametrize("change", [_write, _forget])
+@pytest.mark.parametrize("change", [_rename, _forget])
 def test_what_this_process_changes_is_seen_at_once(
     world: World, recalled: Recall[int], change: Callable[[World, Recall[int]], None]
 ) -> None:
@@ -65,16 +65,19 @@ def test_what_this_process_changes_is_seen_at_once(
     assert recalled("ada") == 2
 
 
-def test_an_answer_from_before_a_write_is_not_kept(world: World) -> None:
+@pytest.mark.parametrize("change", [_rename, _forget])
+def test_a_change_during_a_look_up_is_not_undone(world: World, change: Callable[[World, Recall[int]], None]) -> None:
     def look_up(name: str) -> int:
         answer = world.look_up(name)
-        world.writes += 1  # another thread's, meanwhile
+        if name == "babbage":
+            world.meaning = {"ada": 2, "babbage": 4}
+            change(world, recalled)  # by another thread, meanwhile
         return answer
 
-    recalled = Recall(look_up, lambda: world.writes)
-    recalled("ada")
-    world.meaning["ada"] = 2
-    assert recalled("ada") == 2
+    recalled = Recall(look_up, lambda: world.renames)
+    world.meaning["babbage"] = 3
+    assert (recalled("ada"), recalled("babbage")) == (1, 3)
+    assert (recalled("ada"), recalled("babbage")) == (2, 4)
 
 
 def test_failures_are_not_kept(world: World, recalled: Recall[int]) -> None:

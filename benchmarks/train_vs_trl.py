@@ -155,7 +155,7 @@ def run_apart(python: Path, side: str, work: Path, *, ours: bool) -> dict[str, A
     environment = dict(os.environ)
     if ours:
         from luthier.config import load_settings
-        from luthier.executors.local import worker_environment
+        from luthier.executors.environment import worker_environment
 
         environment = worker_environment(load_settings(), environment)
     print(f"{side} …", file=sys.stderr, flush=True)

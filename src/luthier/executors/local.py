@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,23 +15,12 @@ from luthier.config import Settings
 from luthier.domain.job import Job, Status
 from luthier.errors import ConfigError, ConflictError, NotFoundError
 from luthier.executors.deaths import describe_death
+from luthier.executors.environment import worker_environment
 from luthier.executors.finish import LOG_NAME, clean, forget, sweep
 from luthier.storage.jobs import JobStore, event
 
 logger = logging.getLogger(__name__)
 
-# Tensors of many megabytes come and go at each step. By default glibc gives each back to the system and asks for it
-# again, zeroed, page by page; kept in the heap they cost nothing. (Huge pages are slower: the heap is trimmed as well.)
-# Threads that compute side by side share one heap: each with one of its own would keep a gigabyte more.
-_TUNABLES = {
-    "glibc.malloc.mmap_max": "0",
-    "glibc.malloc.trim_threshold": "100000000000",
-    "glibc.malloc.arena_max": "1",
-}
-# Threads that wait for each other look for work so many times, some tens of microseconds, and sleep then. Did they
-# sleep at once, each next operation would have to wake them; did they look for as long as is the default, a server on
-# the same cores would starve.
-_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
 _COMMAND = (sys.executable, "-m", "luthier.executors.worker")
 _IDLE_SECONDS = 60.0  # a job that another process has put into the queue is found this late at most
 _RETRY_SECONDS = 5.0
@@ -197,18 +186,3 @@ class LocalExecutor:
             except subprocess.TimeoutExpired:
                 insist()
         process.wait()
-
-
-def worker_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Environment of the trainer: the server's, these very settings, and an allocator fit for tensors."""
-    kept = {name: value for name, value in environment.items() if not name.upper().startswith("LUTHIER_")}
-    given = {name: value for name, value in settings.model_dump().items() if value is not None}
-    ours = {f"LUTHIER_{name.upper()}": _written(value) for name, value in given.items()}
-    theirs = dict(part.split("=", 1) for part in kept.get("GLIBC_TUNABLES", "").split(":") if "=" in part)
-    tunables = ":".join(f"{name}={value}" for name, value in {**_TUNABLES, **theirs}.items())
-    return {**_THREADS, **kept, **ours, "GLIBC_TUNABLES": tunables, "PYTHONUNBUFFERED": "1"}
-
-
-def _written(value: object) -> str:
-    """A setting's value as its variable has it: lists with commas."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

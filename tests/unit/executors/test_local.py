@@ -6,13 +6,12 @@ import time
 
 import pytest
 
-from luthier.config import load_settings
 from luthier.domain.hyperparameters import Hyperparameters, Method
 from luthier.domain.job import Dialect, Job, Status
 from luthier.domain.model import TunedModel
 from luthier.errors import ConfigError
 from luthier.executors.deaths import reason
-from luthier.executors.local import LocalExecutor, worker_environment
+from luthier.executors.local import LocalExecutor
 from luthier.storage.db import Database
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import TunedModelStore
@@ -266,20 +265,6 @@ def test_what_a_kill_left_of_models_and_uploads_is_swept_at_the_start(settings, 
     start(_SUCCEED)
     until(lambda: {path.name for path in settings.blobs_dir.iterdir()} == {"file-old", "file-young.partial"})
     assert {path.name for path in settings.tuned_dir.iterdir()} == stay
-
-
-def test_the_trainer_gets_the_settings_and_an_allocator(settings, monkeypatch):
-    settings = settings.model_copy(update={"import_hosts": ("example.com", "10.0.0.0/8")})
-    given = {"PATH": "/bin", "LUTHIER_HOME": "/other", "GLIBC_TUNABLES": "glibc.malloc.mmap_max=5:glibc.cpu.x=1"}
-    environment = worker_environment(settings, given)
-    tunables = environment.pop("GLIBC_TUNABLES").split(":")
-    assert "glibc.malloc.mmap_max=5" in tunables  # what the user sets stays
-    assert "glibc.cpu.x=1" in tunables
-    assert "glibc.malloc.trim_threshold=100000000000" in tunables
-    assert environment["PATH"] == "/bin"
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert load_settings() == settings
 
 
 @pytest.mark.parametrize(

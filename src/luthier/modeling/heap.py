@@ -30,7 +30,7 @@ def keep_heap() -> bool:
 
 
 def trim_heap(above: int = 0) -> None:
-    """Give back to the system what lies idle in the heap. Does nothing where the C library is not glibc.
+    """Give back to the system what lies idle in glibc's heap. Does nothing where a process has another allocator.
 
     Rows of ever other lengths leave holes in a heap that never shrinks; over hours they would add up to gigabytes.
 

@@ -1,7 +1,10 @@
 """The environment of a trainer."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,40 +34,70 @@ def test_the_trainer_gets_these_very_settings(
 
 
 @pytest.mark.usefixtures("installed")
-def test_what_the_server_was_told_of_memory_and_threads_stays(settings: Settings) -> None:
-    given = {
-        "LD_PRELOAD": "/opt/own.so",
-        "OMP_WAIT_POLICY": "ACTIVE",
-        "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=5:a=1",
-    }
+@pytest.mark.parametrize("preload", ["/opt/own.so", ""])
+def test_what_the_server_was_told_of_memory_and_threads_stays(settings: Settings, preload: str) -> None:
+    tunables = "glibc.malloc.mmap_threshold=5:glibc.malloc.trim_threshold=6:a=1"
+    given = {"LD_PRELOAD": preload, "OMP_WAIT_POLICY": "ACTIVE", "GLIBC_TUNABLES": tunables}
     made = worker_environment(settings, given)
     assert {name: made[name] for name in given} == given
-    added = worker_environment(settings, {"GLIBC_TUNABLES": "a=1"})["GLIBC_TUNABLES"]
-    assert set(added.split(":")) == {"a=1", "glibc.malloc.mmap_threshold=1048576"}
+    added = worker_environment(settings, {"GLIBC_TUNABLES": "a=1"})["GLIBC_TUNABLES"].split(":")
+    assert {"a=1", "glibc.malloc.mmap_threshold=1048576"} <= set(added)
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], str | None]]:
+    """What is taken of these libraries, by their short names, on a Linux where every one of them loads."""
+
+    def searched(there: dict[str, str]) -> str | None:
+        installed_allocator.cache_clear()
+        monkeypatch.setattr(sys, "platform", "linux")
+        monkeypatch.setattr(environment, "find_library", there.get)
+        return installed_allocator()
+
+    monkeypatch.setattr(environment, "_loads", lambda library: library != "broken.so")
+    yield searched
+    installed_allocator.cache_clear()
 
 
 @pytest.mark.parametrize(
     ("there", "taken"),
-    [([], None), (["tcmalloc", "mimalloc"], "libmimalloc.so"), (["tcmalloc", "jemalloc"], "libjemalloc.so")],
+    [
+        ({}, None),
+        ({"tcmalloc": "t.so", "mimalloc": "m.so"}, "m.so"),
+        ({"tcmalloc": "t.so", "jemalloc": "j.so"}, "j.so"),
+        ({"tcmalloc": "t.so", "jemalloc": "broken.so"}, "t.so"),
+        ({"jemalloc": "broken.so"}, None),
+    ],
 )
-def test_the_best_allocator_is_taken(monkeypatch: pytest.MonkeyPatch, there: list[str], taken: str | None) -> None:
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(environment, "find_library", lambda name: f"lib{name}.so" if name in there else None)
-    assert installed_allocator() == taken
+def test_the_first_that_loads_is_taken(
+    search: Callable[[dict[str, str]], str | None], there: dict[str, str], taken: str | None
+) -> None:
+    assert search(there) == taken
 
 
 def test_no_other_system_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed_allocator.cache_clear()
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(environment, "find_library", lambda name: name)
     assert installed_allocator() is None
+    installed_allocator.cache_clear()
 
 
-def test_it_is_the_one_that_a_process_computes_with(settings: Settings) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD is Linux's")
+def test_what_cannot_be_preloaded_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "libother.so").write_bytes(b"no library")
+    assert not environment._loads(str(tmp_path / "libother.so"))
+    assert not environment._loads(str(tmp_path / "nowhere.so"))
+    assert environment._loads("")
+
+
+def test_a_process_computes_with_what_is_installed(settings: Settings) -> None:
     allocator = installed_allocator()
     if allocator is None:
         pytest.skip("no allocator but the C library's on this machine")
     code = "import torch; torch.ones(9); print(open('/proc/self/maps').read())"
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=worker_environment(settings, {}), capture_output=True, text=True, check=True
-    )
-    assert (allocator.split(".so")[0] in ran.stdout, ran.stderr) == (True, "")
+    given = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    made = worker_environment(settings, given)
+    ran = subprocess.run([sys.executable, "-c", code], env=made, capture_output=True, text=True, check=True)
+    assert allocator.split(".so")[0] in ran.stdout
+    assert "ld.so" not in ran.stderr

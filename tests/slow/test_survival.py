@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 import psutil
@@ -117,8 +117,17 @@ class House:
             server.wait()
 
     def trainer(self, server):
-        self.until(lambda: server.children())
-        return server.children()[0]
+        found = []
+
+        def look():
+            for child in server.children():
+                with suppress(psutil.Error):  # one that ended meanwhile: the server tries an allocator in a child
+                    if "luthier.executors.worker" in child.cmdline():
+                        found.append(child)
+            return found
+
+        self.until(look)
+        return found[0]
 
     def until(self, condition):
         end = time.monotonic() + _SECONDS

@@ -118,6 +118,7 @@ class LocalExecutor:
         """Have one job trained, and see to it that it comes to an end or back into the queue."""
         run_dir = self._settings.runs_dir / job.id
         run_dir.mkdir(parents=True, exist_ok=True)
+        environment = worker_environment(self._settings, os.environ)  # may try an allocator, for which nobody waits
         with (run_dir / LOG_NAME).open("ab") as log:
             with self._starting:
                 if self._stopping.is_set():
@@ -128,7 +129,7 @@ class LocalExecutor:
                         stdin=subprocess.PIPE,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        env=worker_environment(self._settings, os.environ),
+                        env=environment,
                         start_new_session=True,  # Ctrl-C in a terminal is for the server alone
                     )
                 except OSError as error:

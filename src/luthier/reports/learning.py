@@ -97,7 +97,7 @@ def precision_recall_figure(curves: Sequence[PrecisionRecall]) -> Figure:
     for curve, colour in zip(classes[:_MOST_CURVES], COLOURS, strict=False):
         figure.add_trace(_curve(curve, colour, width=1.5))
     figure.add_trace(_curve(average, _GREY, width=4))
-    shown = f"Precision and recall, the first {_MOST_CURVES} of {len(classes)} classes"
+    shown = f"Precision and recall, the first {_MOST_CURVES} of the {len(classes)} classes that occur"
     figure.update_layout(
         title=shown if len(classes) > _MOST_CURVES else "Precision and recall",
         height=480,

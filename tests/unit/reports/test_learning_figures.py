@@ -9,7 +9,7 @@ from luthier.toolkit.scores import PrecisionRecall
 
 @pytest.mark.parametrize(
     ("count", "drawn", "title"),
-    [(7, 7, "Precision and recall"), (9, 7, "Precision and recall, the first 7 of 9 classes")],
+    [(7, 7, "Precision and recall"), (9, 7, "Precision and recall, the first 7 of the 9 classes that occur")],
 )
 def test_a_precision_recall_picture_says_when_it_leaves_classes_out(count: int, drawn: int, title: str) -> None:
     def curve(name: str, area: float) -> PrecisionRecall:

@@ -21,7 +21,6 @@ from luthier.server.app import create_app
 SEPARATOR = "\n\n###\n\n"
 LABELS = (" baseball", " hockey")
 _START_SECONDS = 60
-_STOP_SECONDS = 60  # a trainer that is just starting may be given 20 to leave by itself, and 20 once it is told to
 
 
 def rows(n: int, start: int = 0) -> list[dict[str, str]]:
@@ -111,7 +110,7 @@ def serve(settings: Settings) -> Iterator[Server]:
                 yield Server(url, settings.home, settings, http)
         finally:
             server.should_exit = True
-            thread.join(_STOP_SECONDS)
+            thread.join(30)
             assert not thread.is_alive(), "the server did not stop"
 
 

@@ -298,7 +298,8 @@ def report(plan: dict[str, Any], results: dict[str, dict[str, Any]]) -> None:
     print(f"Machine: {machine()}")
     print(
         f"{plan['rows']} rows, {plan['epochs']} epochs, {plan['tokens']:,} tokens, batch {plan['batch']}, LoRA rank "
-        f"{plan['rank']} on all linear layers, rate {plan['learning_rate']:g}; {plan['valid_rows']} rows held out"
+        f"{plan['rank']} on all linear layers (here on the token embedding too), rate {plan['learning_rate']:g}; "
+        f"{plan['valid_rows']} rows held out"
     )
     print(f"\n{'':14}{'seconds':>9}{'tokens/s':>10}{'peak GB':>9}{'accuracy':>10}{'Luthier is':>14}")
     for side, result in results.items():

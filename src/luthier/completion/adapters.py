@@ -76,5 +76,5 @@ class Adapters:
             if name not in layer.configs:
                 continue
             fits = layer.lora_A[name].shape[1], layer.lora_B[name].shape[0]
-            if fits != (layer.base.in_features, layer.base.out_features):
+            if fits != (layer.inputs, layer.outputs):
                 raise ValueError(f"it was made for another base, whose {path} is {fits[0]} by {fits[1]}.")

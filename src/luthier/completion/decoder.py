@@ -50,7 +50,7 @@ class TransformerDecoder:
     """A transformers model with adapters and a cache.
 
     Args:
-        base: its linear layers are wrapped in place.
+        base: its layers that can have adapters are wrapped in place.
         max_adapters: how many adapters stay in memory when no request uses them.
     """
 

@@ -1,11 +1,12 @@
-"""Low-rank adapters (LoRA) on linear layers, many on one base at a time.
+"""Low-rank adapters (LoRA) on linear layers and on the token embedding, many on one base at a time.
 
 For a frozen weight W (out, in) an adapter of rank r adds two small matrices, A (r, in) and B (out, r):
 
     y = x Wᵀ + (alpha / r) · (x Aᵀ) Bᵀ
 
-(Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021). B starts at zero, so that a fresh
-adapter changes nothing. The masters are float32; each pass computes in the base's dtype.
+(Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021). A token embedding is such a layer whose x is
+one-hot, so that A has a column for each token. One of the two matrices starts at zero, so that a fresh adapter changes
+nothing. The masters are float32; each pass computes in the base's dtype.
 """
 
 import json
@@ -18,9 +19,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.functional import dropout, linear
+from torch.nn.functional import dropout, embedding, linear
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+EMBEDDING = "embed_tokens"
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", EMBEDDING)
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
@@ -32,8 +34,8 @@ class LoraConfig:
     Args:
         rank: inner width r of the two matrices.
         alpha: the adapter's output is scaled by alpha / rank.
-        dropout: probability with which an input of A is zeroed while training.
-        targets: last names of the linear layers that get an adapter.
+        dropout: probability with which an input of a linear layer's A is zeroed while training.
+        targets: last names of the layers that get an adapter.
     """
 
     rank: int
@@ -58,24 +60,81 @@ class Route:
     stop: int
 
 
-class LoraLinear(nn.Module):
-    """A linear layer with any number of named adapters on it.
+class LoraLayer(nn.Module):
+    """A frozen layer with any number of named adapters on it.
 
     `routes` says which tokens of the packed row go through which adapter; `LoraModel` sets it for all layers.
+
+    Args:
+        base: has a weight.
+        inputs, outputs: widths of the layer.
     """
 
-    def __init__(self, base: nn.Linear, routes: list[Route]) -> None:
+    names = ("lora_A.weight", "lora_B.weight")  # of the two matrices, as PEFT has them
+
+    def __init__(self, base: nn.Module, inputs: int, outputs: int, routes: list[Route]) -> None:
         super().__init__()
-        self.base = base
+        self.base: Any = base
+        self.inputs, self.outputs = inputs, outputs
         self.routes = routes
         self.lora_A = nn.ParameterDict()
         self.lora_B = nn.ParameterDict()
         self.configs: dict[str, LoraConfig] = {}
         self.published: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # what `narrow` gave
 
+    def fresh(self, rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A (r, in) and B (out, r) of an adapter that changes nothing yet."""
+        raise NotImplementedError
+
+    def inner(self, x: torch.Tensor, a: torch.Tensor, name: str) -> torch.Tensor:
+        """What goes into B, (n, r), for some tokens of the row."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (1, T, …) → (1, T, out)."""
+        out: torch.Tensor = self.base(x)
+        parts, at = [], 0
+        for route in self.taken():
+            name = str(route.adapter)
+            a, b = (not torch.is_grad_enabled() and self.published.get(name)) or self.narrow(name)
+            inner = self.inner(x[0, route.start : route.stop], a, name)
+            parts += [out[0, at : route.start], torch.addmm(out[0, route.start : route.stop], inner, b.t())]
+            at = route.stop
+        return torch.cat([*parts, out[0, at:]])[None] if parts else out
+
+    def taken(self) -> list[Route]:
+        """The routes whose adapter is on this layer."""
+        return [route for route in self.routes if route.adapter in self.configs]
+
+    def narrow(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """An adapter's A (r, in), and its B (out, r) with the scale in it, in the base's dtype."""
+        dtype = self.base.weight.dtype
+        return self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * self.configs[name].scale
+
+    def delta(self, name: str) -> torch.Tensor:
+        """What an adapter adds to the layer's weight, (out, in)."""
+        return self.lora_B[name] @ self.lora_A[name] * self.configs[name].scale
+
+
+class LoraLinear(LoraLayer):
+    """A linear layer with adapters."""
+
+    def __init__(self, base: nn.Linear, routes: list[Route]) -> None:
+        super().__init__(base, base.in_features, base.out_features, routes)
+
+    def fresh(self, rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A uniform as Kaiming has it, B zero, as PEFT has them."""
+        a = torch.empty(rank, self.inputs)
+        nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
+        return a, torch.zeros(self.outputs, rank)
+
+    def inner(self, x: torch.Tensor, a: torch.Tensor, name: str) -> torch.Tensor:
+        """x: (n, in) → (n, r)."""
+        return dropout(x, self.configs[name].dropout, self.training) @ a.t()
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (1, T, in) → (1, T, out)."""
-        routes = [route for route in self.routes if route.adapter in self.configs]
+        routes = self.taken()
         if len(routes) == 1 and routes[0].start == 0 and routes[0].stop >= x.shape[1]:
             name = str(routes[0].adapter)
             if not (self.configs[name].dropout and self.training):
@@ -85,21 +144,33 @@ class LoraLinear(nn.Module):
                     x, self.base.weight, self.base.bias, *masters, a, b, self.configs[name].scale
                 )
                 return whole
-        out: torch.Tensor = self.base(x)  # (1, T, out)
-        parts, at = [], 0
-        for route in routes:
-            name = str(route.adapter)
-            a, b = (not torch.is_grad_enabled() and self.published.get(name)) or self.narrow(name)
-            rows = dropout(x[0, route.start : route.stop], self.configs[name].dropout, self.training)
-            seen = torch.addmm(out[0, route.start : route.stop], rows @ a.t(), b.t())  # (n, out)
-            parts += [out[0, at : route.start], seen]
-            at = route.stop
-        return torch.cat([*parts, out[0, at:]])[None] if parts else out
+        return super().forward(x)
 
-    def narrow(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """An adapter's A (r, in), and its B (out, r) with the scale in it, in the base's dtype."""
-        dtype = self.base.weight.dtype
-        return self.lora_A[name].to(dtype), self.lora_B[name].to(dtype) * self.configs[name].scale
+
+class LoraEmbedding(LoraLayer):
+    """A token embedding with adapters: each token has a row of numbers of its own that learn, in A.
+
+    What tells texts apart is often a word that few of them have. The matrices of linear layers serve all tokens and
+    hardly change for its sake; its own row does.
+    """
+
+    names = ("lora_embedding_A", "lora_embedding_B")
+
+    def __init__(self, base: nn.Embedding, routes: list[Route]) -> None:
+        super().__init__(base, base.num_embeddings, base.embedding_dim, routes)
+
+    def fresh(self, rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A zero, B from the standard normal distribution, as PEFT has them."""
+        return torch.zeros(rank, self.inputs), torch.randn(self.outputs, rank, generator=generator)
+
+    def inner(self, x: torch.Tensor, a: torch.Tensor, name: str) -> torch.Tensor:
+        """x: token ids, (n,) → (n, r)."""
+        # From the master, so that the gradients of a token that occurs often are added up in float32.
+        return embedding(x, (self.lora_A[name] if torch.is_grad_enabled() else a).t()).to(a.dtype)
+
+    def delta(self, name: str) -> torch.Tensor:
+        """What an adapter adds to the layer's weight, which has tokens as rows, (in, out)."""
+        return super().delta(name).t()
 
 
 class _LowRankLinear(torch.autograd.Function):
@@ -145,34 +216,38 @@ class _LowRankLinear(torch.autograd.Function):
 class LoraModel:
     """The adapters of one resident base model.
 
-    Wraps the model's linear layers in place, once; adapters then come and go while the base stays.
+    Wraps the model's layers in place, once; adapters then come and go while the base stays.
 
     Args:
-        model: a transformers causal language model. Its linear layers named in `targets` are replaced.
+        model: a transformers causal language model. Its linear layers and embeddings named in `targets` are replaced.
         targets: last names of the layers to wrap.
     """
 
     def __init__(self, model: nn.Module, targets: Sequence[str] = TARGETS) -> None:
         self.model = model
         self.routes: list[Route] = []
-        self.layers: dict[str, LoraLinear] = {}
+        self.layers: dict[str, LoraLayer] = {}
         for name, module in list(model.named_modules()):
-            if isinstance(module, nn.Linear) and name.rpartition(".")[2] in targets:
-                parent, _, last = name.rpartition(".")
+            parent, _, last = name.rpartition(".")
+            if last not in targets:
+                continue
+            if isinstance(module, nn.Linear):
                 self.layers[name] = LoraLinear(module, self.routes)
-                setattr(model.get_submodule(parent), last, self.layers[name])
+            elif type(module) is nn.Embedding:  # one that scales its output is of another type
+                self.layers[name] = LoraEmbedding(module, self.routes)
+            else:
+                continue
+            setattr(model.get_submodule(parent), last, self.layers[name])
 
     def route(self, routes: Sequence[Route]) -> None:
         """Send the tokens of the next passes through these adapters. Ranges ascend and do not overlap."""
         self.routes[:] = routes
 
     def add(self, name: str, config: LoraConfig, seed: int = 0) -> None:
-        """A fresh adapter that changes nothing yet: A uniform as Kaiming has it, B zero."""
+        """A fresh adapter that changes nothing yet."""
         generator = torch.Generator().manual_seed(seed)
         for layer in self._targeted(config).values():
-            a = torch.empty(config.rank, layer.base.in_features)
-            nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
-            self._put(layer, name, config, a, torch.zeros(layer.base.out_features, config.rank))
+            self._put(layer, name, config, *layer.fresh(config.rank, generator))
 
     def remove(self, name: str) -> None:
         for layer in self.layers.values():
@@ -195,7 +270,7 @@ class LoraModel:
         return dict(self._named(name))
 
     def save(self, name: str, folder: Path, base_name: str) -> None:
-        """Write the adapter as PEFT does, so that PEFT and vLLM open it."""
+        """Write the adapter as PEFT does, so that PEFT opens it."""
         config = next(layer.configs[name] for layer in self.layers.values() if name in layer.configs)
         folder.mkdir(parents=True, exist_ok=True)
         weights = {key: value.detach().contiguous() for key, value in self._named(name)}
@@ -228,19 +303,19 @@ class LoraModel:
     def put(self, name: str, config: LoraConfig, weights: Mapping[str, torch.Tensor]) -> None:
         """Add an adapter from weights under PEFT's names."""
         for path, layer in self._targeted(config).items():
-            a, b = (weights[f"{_PREFIX}{path}.lora_{side}.weight"].float() for side in "AB")
+            a, b = (weights[f"{_PREFIX}{path}.{matrix}"].float() for matrix in layer.names)
             self._put(layer, name, config, a, b)
 
-    def _put(self, layer: LoraLinear, name: str, config: LoraConfig, a: torch.Tensor, b: torch.Tensor) -> None:
+    def _put(self, layer: LoraLayer, name: str, config: LoraConfig, a: torch.Tensor, b: torch.Tensor) -> None:
         layer.lora_A[name], layer.lora_B[name] = nn.Parameter(a), nn.Parameter(b)
         layer.configs[name] = config
         layer.published.pop(name, None)
 
-    def _targeted(self, config: LoraConfig) -> dict[str, LoraLinear]:
+    def _targeted(self, config: LoraConfig) -> dict[str, LoraLayer]:
         return {path: layer for path, layer in self.layers.items() if path.rpartition(".")[2] in config.targets}
 
     def _named(self, name: str) -> Iterator[tuple[str, nn.Parameter]]:
         for path, layer in self.layers.items():
             if name in layer.configs:
-                yield f"{_PREFIX}{path}.lora_A.weight", layer.lora_A[name]
-                yield f"{_PREFIX}{path}.lora_B.weight", layer.lora_B[name]
+                for matrix, values in zip(layer.names, (layer.lora_A[name], layer.lora_B[name]), strict=True):
+                    yield f"{_PREFIX}{path}.{matrix}", values

@@ -145,11 +145,20 @@ def _merge_adapter(base: BaseModel, folder: Path) -> None:
     """Add an adapter to the base's own weights, so that all of them can go on learning."""
     if not (folder / PEFT_CONFIG).is_file():
         raise TrainingError(f"{folder} holds no adapter: load whole weights as the base to start from.")
-    lora = LoraModel(base.model)
+    model: Any = base.model
+    lora = LoraModel(model)
     _load_adapter(lora, folder)
     for path, layer in lora.layers.items():
         if ADAPTER in layer.configs:
-            delta = layer.lora_B[ADAPTER] @ layer.lora_A[ADAPTER] * layer.configs[ADAPTER].scale  # (out, in)
-            layer.base.weight += delta.to(layer.base.weight)
+            _part_from_head(model, layer.base)
+            layer.base.weight += layer.delta(ADAPTER).to(layer.base.weight)
         parent, _, last = path.rpartition(".")
-        setattr(base.model.get_submodule(parent), last, layer.base)
+        setattr(model.get_submodule(parent), last, layer.base)
+
+
+def _part_from_head(model: Any, layer: nn.Module) -> None:
+    """Give the head a matrix of its own where it shares that of an embedding, which is about to change."""
+    head = model.get_output_embeddings()
+    if head is not layer and head.weight is layer.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+        model.config.tie_word_embeddings = False

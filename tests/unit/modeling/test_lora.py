@@ -15,6 +15,7 @@ from luthier.modeling.loader import BaseModel, load_base
 from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
 
 IDS = list(b"a packed row of tokens")
+THEIRS = ["k_proj", "o_proj", "up_proj", "embed_tokens"]
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_fresh_adapter_changes_nothing(base: BaseModel) -> None:
 
 def test_peft_opens_what_we_save_and_gives_the_same_logits(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
     lora = LoraModel(base.model)
-    trained(lora, "ours", LoraConfig(rank=4, alpha=6, targets=("q_proj", "v_proj", "down_proj")), seed=1)
+    trained(lora, "ours", LoraConfig(rank=4, alpha=6, targets=("q_proj", "v_proj", "down_proj", "embed_tokens")), seed=1)
     lora.route(whole("ours"))
     lora.save("ours", tmp_path, "tiny")
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
@@ -70,7 +71,7 @@ def test_peft_opens_what_we_save_and_gives_the_same_logits(base: BaseModel, tiny
 
 def test_we_open_what_peft_saves_and_give_the_same_logits(base: BaseModel, tiny_base: Path, tmp_path: Path) -> None:
     plain = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    config = PeftConfig(r=3, lora_alpha=5, target_modules=["k_proj", "o_proj", "up_proj"], init_lora_weights=False)
+    config = PeftConfig(r=3, lora_alpha=5, target_modules=THEIRS, init_lora_weights=False)
     torch.manual_seed(0)
     theirs = get_peft_model(plain, config).eval()
     theirs.save_pretrained(tmp_path)
@@ -79,7 +80,7 @@ def test_we_open_what_peft_saves_and_give_the_same_logits(base: BaseModel, tiny_
     lora = LoraModel(base.model)
     loaded = lora.load("theirs", tmp_path)
     lora.route(whole("theirs"))
-    assert (loaded.rank, loaded.alpha, set(loaded.targets)) == (3, 5, {"k_proj", "o_proj", "up_proj"})
+    assert (loaded.rank, loaded.alpha, set(loaded.targets)) == (3, 5, set(THEIRS))
     torch.testing.assert_close(logits(base, [IDS]), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -104,6 +105,19 @@ def test_tokens_that_no_route_names_get_the_base(base: BaseModel) -> None:
     routed = logits(base, [IDS[:6], IDS[6:]])
     torch.testing.assert_close(routed[:6], before[:6])
     assert (routed[6:] - before[6:]).abs().max() > 0.1
+
+
+def test_a_token_that_learnt_differs_by_itself_alone(base: BaseModel) -> None:
+    lora = LoraModel(base.model)
+    before = logits(base, [IDS])
+    lora.add("one", LoraConfig(rank=4, alpha=8))
+    lora.route(whole("one"))
+    first = next(i for i, token in enumerate(IDS) if token == ord("w"))
+    with torch.no_grad():
+        lora.parameters("one")["base_model.model.model.embed_tokens.lora_embedding_A"][:, ord("w")] = 1.0
+    after = logits(base, [IDS])
+    torch.testing.assert_close(after[:first], before[:first])
+    assert (after[first:] - before[first:]).abs().amax(1).min() > 1e-3
 
 
 def test_a_removed_adapter_leaves_the_base_and_the_others(base: BaseModel) -> None:
@@ -153,7 +167,7 @@ def test_what_is_published_is_what_passes_compute_with(base: BaseModel) -> None:
     before = logits(base, [IDS])
     with torch.no_grad():
         for name, parameter in lora.parameters("one").items():
-            if "lora_B" in name:
+            if "lora_B" in name or "embedding_B" in name:
                 parameter.zero_()
     torch.testing.assert_close(logits(base, [IDS]), before)
     lora.publish("one")

@@ -296,6 +296,9 @@ def test_training_goes_on_from_an_adapter(trainer: Trainer) -> None:
     for name, hp in (("lora", still), ("full", replace(still, method=Method.FULL, lora_rank=0))):
         child = trainer(*data, hp, name=name, parent=parent.folder)
         assert child.rows[-1].validation_loss == pytest.approx(parent.rows[-1].validation_loss, rel=1e-4)
+    assert child.folder is not None  # the whole weights, whose embedding has parted from the head
+    again = Trainer(child.folder, trainer.folder)(*data, still, name="again")
+    assert again.rows[-1].validation_loss == pytest.approx(parent.rows[-1].validation_loss, rel=1e-4)
     with pytest.raises(TrainingError, match="rank 4, the run asks for 8"):
         trainer(*data, replace(PLAIN, lora_rank=8), name="other", parent=parent.folder)
     with pytest.raises(TrainingError, match="cannot be loaded"):
@@ -320,7 +323,7 @@ def test_whole_weights_are_a_base_of_their_own(trainer: Trainer) -> None:
 
 def test_a_diverged_run_says_so(trainer: Trainer) -> None:
     with pytest.raises(TrainingError, match="diverged") as caught:
-        trainer(yes_or_no(16), hp=replace(PLAIN, n_epochs=50), base_rate=1e30)
+        trainer(yes_or_no(16), hp=replace(PLAIN, n_epochs=50), base_rate=1e38)
     assert caught.value.param == "learning_rate_multiplier"
 
 

@@ -30,7 +30,7 @@ MAX_GRAD_NORM = 1.0
 # only those after so many steps.
 AVERAGED_SHARE = 0.5
 AVERAGED_FROM = 100  # steps; before, too little may have been learnt
-RULES = 3  # raised when the code makes another result of the same values, such as another mean of the weights or adapters on more layers
+RULES = 3  # raised when the code makes another result of the same values, such as another mean of the weights
 
 # What a run uses that its hyperparameters do not say. A run with other values does not go on from a checkpoint.
 OF_EVERY_RUN = (

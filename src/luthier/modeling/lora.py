@@ -113,7 +113,8 @@ class LoraLayer(nn.Module):
 
     def delta(self, name: str) -> torch.Tensor:
         """What an adapter adds to the layer's weight, (out, in)."""
-        return self.lora_B[name] @ self.lora_A[name] * self.configs[name].scale
+        delta: torch.Tensor = self.lora_B[name] @ self.lora_A[name] * self.configs[name].scale
+        return delta
 
 
 class LoraLinear(LoraLayer):

@@ -156,7 +156,7 @@ def _merge_adapter(base: BaseModel, folder: Path) -> None:
         setattr(model.get_submodule(parent), last, layer.base)
 
 
-def _part_from_head(model: Any, layer: nn.Module) -> None:
+def _part_from_head(model: Any, layer: Any) -> None:
     """Give the head a matrix of its own where it shares that of an embedding, which is about to change."""
     head = model.get_output_embeddings()
     if head is not layer and head.weight is layer.weight:

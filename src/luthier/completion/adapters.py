@@ -62,7 +62,6 @@ class Adapters:
         name = f"adapter{next(self._numbers)}"  # a model's name may hold dots, which no parameter's name can
         try:
             self._lora.load(name, folder)
-            self._check(name)
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             self._lora.remove(name)
             raise WeightsError(f"The adapter in {folder.name} cannot be loaded: {error}") from error
@@ -70,11 +69,3 @@ class Adapters:
             parameter.data = parameter.data.to(self._device, self._dtype)
         self._lora.publish(name)
         return name
-
-    def _check(self, name: str) -> None:
-        for path, layer in self._lora.layers.items():
-            if name not in layer.configs:
-                continue
-            fits = layer.lora_A[name].shape[1], layer.lora_B[name].shape[0]
-            if fits != (layer.inputs, layer.outputs):
-                raise ValueError(f"it was made for another base, whose {path} is {fits[0]} by {fits[1]}.")

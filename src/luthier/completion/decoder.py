@@ -15,7 +15,7 @@ from luthier.modeling.loader import BaseModel, compute_dtype, load_base
 from luthier.modeling.lora import LoraModel
 from luthier.types import Tokenizer
 
-MAX_ADAPTERS = 32  # idle ones that stay on a base; at rank 16 one of `ada` takes 20 MB
+MAX_ADAPTERS = 32  # idle ones that stay on a base; at rank 16 one of `ada` takes 23 MB
 
 
 class Decoder(Protocol):

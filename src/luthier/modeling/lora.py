@@ -113,7 +113,7 @@ class LoraLayer(nn.Module):
 
     def delta(self, name: str) -> torch.Tensor:
         """What an adapter adds to the layer's weight, (out, in)."""
-        delta: torch.Tensor = self.lora_B[name] @ self.lora_A[name] * self.configs[name].scale
+        delta: torch.Tensor = (self.lora_B[name] * self.configs[name].scale) @ self.lora_A[name]
         return delta
 
 
@@ -149,10 +149,11 @@ class LoraLinear(LoraLayer):
 
 
 class LoraEmbedding(LoraLayer):
-    """A token embedding with adapters: each token has a row of numbers of its own that learn, in A.
+    """A token embedding with adapters: each token has numbers of its own that learn, a column of A.
 
     What tells texts apart is often a word that few of them have. The matrices of linear layers serve all tokens and
-    hardly change for its sake; its own row does.
+    hardly change for its sake; its own column does. Where a base scales what its embedding gives (`embed_scale`), the
+    adapter's part is scaled alike.
     """
 
     names = ("lora_embedding_A", "lora_embedding_B")
@@ -160,14 +161,28 @@ class LoraEmbedding(LoraLayer):
     def __init__(self, base: nn.Embedding, routes: list[Route]) -> None:
         super().__init__(base, base.num_embeddings, base.embedding_dim, routes)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base's, (tokens, hidden), at which some models look."""
+        weight: torch.Tensor = self.base.weight
+        return weight
+
     def fresh(self, rank: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """A zero, B from the standard normal distribution, as PEFT has them."""
         return torch.zeros(rank, self.inputs), torch.randn(self.outputs, rank, generator=generator)
 
-    def inner(self, x: torch.Tensor, a: torch.Tensor, name: str) -> torch.Tensor:
+    def inner(self, x: torch.Tensor, a: torch.Tensor, _name: str) -> torch.Tensor:
         """x: token ids, (n,) → (n, r)."""
-        # From the master, so that the gradients of a token that occurs often are added up in float32.
-        return embedding(x, (self.lora_A[name] if torch.is_grad_enabled() else a).t()).to(a.dtype)
+        found = embedding(x, a.t()).to(self.weight.dtype)
+        return found * torch.as_tensor(getattr(self.base, "embed_scale", 1.0)).to(found)
+
+    def narrow(self, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """As for every layer, but A stays as it is where it learns.
+
+        So the gradients of a token that occurs often are added up in float32.
+        """
+        a, b = super().narrow(name)
+        return (self.lora_A[name] if torch.is_grad_enabled() else a), b
 
     def delta(self, name: str) -> torch.Tensor:
         """What an adapter adds to the layer's weight, which has tokens as rows, (in, out)."""
@@ -234,7 +249,7 @@ class LoraModel:
                 continue
             if isinstance(module, nn.Linear):
                 self.layers[name] = LoraLinear(module, self.routes)
-            elif type(module) is nn.Embedding:  # one that scales its output is of another type
+            elif type(module) is nn.Embedding or (isinstance(module, nn.Embedding) and hasattr(module, "embed_scale")):
                 self.layers[name] = LoraEmbedding(module, self.routes)
             else:
                 continue
@@ -283,7 +298,7 @@ class LoraModel:
             "r": config.rank,
             "lora_alpha": config.alpha,
             "lora_dropout": config.dropout,
-            "target_modules": list(config.targets),
+            "target_modules": sorted({path.rpartition(".")[2] for path in self._targeted(config)}),
             "bias": "none",
             "fan_in_fan_out": False,
             "inference_mode": True,
@@ -295,6 +310,7 @@ class LoraModel:
 
         Raises:
             KeyError: the file lacks a weight of a targeted layer.
+            ValueError: it was made for another base, or has weights for layers that get no adapter here.
         """
         card = json.loads((folder / PEFT_CONFIG).read_text(encoding="utf-8"))
         config = LoraConfig(card["r"], card["lora_alpha"], card["lora_dropout"], tuple(card["target_modules"]))
@@ -302,10 +318,22 @@ class LoraModel:
         return config
 
     def put(self, name: str, config: LoraConfig, weights: Mapping[str, torch.Tensor]) -> None:
-        """Add an adapter from weights under PEFT's names."""
+        """Add an adapter from weights under PEFT's names.
+
+        Raises:
+            KeyError: see `load`.
+            ValueError: see `load`.
+        """
+        left = {key for key in weights if ".lora_" in key}
         for path, layer in self._targeted(config).items():
-            a, b = (weights[f"{_PREFIX}{path}.{matrix}"].float() for matrix in layer.names)
+            keys = [f"{_PREFIX}{path}.{matrix}" for matrix in layer.names]
+            a, b = (weights[key].float() for key in keys)
+            if (a.shape[1], b.shape[0]) != (layer.inputs, layer.outputs):
+                raise ValueError(f"it was made for another base, whose {path} is {a.shape[1]} by {b.shape[0]}.")
             self._put(layer, name, config, a, b)
+            left -= set(keys)
+        if left:
+            raise ValueError(f"it has {min(left)}, a layer that gets no adapter here.")
 
     def _put(self, layer: LoraLayer, name: str, config: LoraConfig, a: torch.Tensor, b: torch.Tensor) -> None:
         layer.lora_A[name], layer.lora_B[name] = nn.Parameter(a), nn.Parameter(b)

@@ -83,7 +83,7 @@ class AdapterWeights:
 
 
 class FullWeights:
-    """All weights of the model but the token embeddings and the head, which stay as pre-training left them.
+    """All weights of the model but the token embeddings and the head, which stay as they are.
 
     A model in a narrower dtype computes with rounded copies of the masters; gradients add up in float32.
     """
@@ -159,6 +159,6 @@ def _merge_adapter(base: BaseModel, folder: Path) -> None:
 def _part_from_head(model: Any, layer: Any) -> None:
     """Give the head a matrix of its own where it shares that of an embedding, which is about to change."""
     head = model.get_output_embeddings()
-    if head is not layer and head.weight is layer.weight:
+    if head.weight is layer.weight:
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
         model.config.tie_word_embeddings = False

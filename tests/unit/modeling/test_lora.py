@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig as PeftConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, set_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import nn
 from transformers import AutoModelForCausalLM
+from transformers.models.gemma3.modeling_gemma3 import Gemma3TextScaledWordEmbedding
 
 from luthier.modeling.attention import PackedCausal
 from luthier.modeling.loader import BaseModel, load_base
-from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
+from luthier.modeling.lora import PEFT_CONFIG, PEFT_WEIGHTS, LoraConfig, LoraModel, Route
 
+TABLE = torch.arange(256 * 4.0).reshape(256, 4) / 1024
 IDS = list(b"a packed row of tokens")
 THEIRS = ["k_proj", "o_proj", "up_proj", "embed_tokens"]
 
@@ -105,6 +109,40 @@ def test_tokens_that_no_route_names_get_the_base(base: BaseModel) -> None:
     routed = logits(base, [IDS[:6], IDS[6:]])
     torch.testing.assert_close(routed[:6], before[:6])
     assert (routed[6:] - before[6:]).abs().max() > 0.1
+
+
+def test_an_embedding_that_scales_gets_what_peft_gives_it(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed_tokens = Gemma3TextScaledWordEmbedding(len(TABLE), TABLE.shape[1], 0, embed_scale=3.0)
+            self.embed_tokens.weight = nn.Parameter(TABLE.clone())
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.embed_tokens(ids)
+            return out
+
+    ours, theirs = Scaled(), Scaled()
+    lora = LoraModel(ours)
+    trained(lora, "one", LoraConfig(rank=2, alpha=3), seed=1)
+    lora.route(whole("one"))
+    lora.save("one", tmp_path, "tiny")
+    assert json.loads((tmp_path / PEFT_CONFIG).read_text())["target_modules"] == ["embed_tokens"]
+    ids = torch.tensor([IDS])
+    peft = get_peft_model(theirs, PeftConfig(r=2, lora_alpha=3, target_modules=["embed_tokens"]))  # type: ignore[arg-type]
+    missing = set_peft_model_state_dict(peft, load_file(tmp_path / PEFT_WEIGHTS))
+    assert not [key for key in missing.missing_keys if "lora" in key]
+    torch.testing.assert_close(ours(ids), peft(ids))
+
+
+def test_a_weight_that_no_layer_takes_is_refused(base: BaseModel) -> None:
+    lora = LoraModel(base.model, ["q_proj"])
+    config = LoraConfig(rank=2, alpha=2)
+    plain = {f"base_model.model.lm_head.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
+    trained(lora, "one", config, seed=1)
+    weights = {name: weight.detach() for name, weight in lora.parameters("one").items()}
+    with pytest.raises(ValueError, match="lm_head"):
+        lora.put("two", config, weights | plain)
 
 
 def test_a_token_that_learnt_differs_by_itself_alone(base: BaseModel) -> None:

@@ -21,8 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import dropout, embedding, linear
 
-EMBEDDING = "embed_tokens"
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", EMBEDDING)
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens")
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 

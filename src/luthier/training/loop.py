@@ -46,6 +46,8 @@ from luthier.training.progress import (
 from luthier.training.supervised import Supervised
 from luthier.training.weights import TunedWeights, tuned_weights
 
+_LEARNABLE = 1e-3  # a larger loss has a gradient
+
 
 def train(
     base: BaseModel,
@@ -204,14 +206,16 @@ class _Run:
         tokens = self._tokens(examples)
         with self._clock.training(tokens):
             found = self._objective.step(examples)
-            if not math.isfinite(found.loss):
+            self._between_steps = False
+            norm = self._optimizer.step(step)
+            # Activations that overflow are normalised to zero: then the loss is finite, and nothing learns any more.
+            dead = norm == 0 and found.loss > _LEARNABLE
+            if dead or not math.isfinite(found.loss) or not math.isfinite(norm):
                 raise TrainingError(
-                    f"The loss of step {step + 1} is {found.loss}: training has diverged. "
-                    f"Try a learning_rate_multiplier below {hp.learning_rate_multiplier}.",
+                    f"The loss of step {step + 1} is {found.loss}, the norm of its gradients {norm}: training has "
+                    f"diverged. Try a learning_rate_multiplier below {hp.learning_rate_multiplier}.",
                     param="learning_rate_multiplier",
                 )
-            self._between_steps = False
-            self._optimizer.step(step)
             self._weights.publish()
         return ResultRow(
             step=step + 1,

@@ -45,17 +45,21 @@ class Optimizer:
             self._masters.values(), lr=0.0, betas=defaults.BETAS, weight_decay=defaults.WEIGHT_DECAY, fused=True
         )
 
-    def step(self, step: int) -> None:
+    def step(self, step: int) -> float:
         """Change the masters by their gradients and drop the gradients.
 
         Args:
             step: its number, from 0.
+
+        Returns:
+            The norm of all gradients together, before they were clipped.
         """
-        nn.utils.clip_grad_norm_(self._masters.values(), defaults.MAX_GRAD_NORM)
+        norm = nn.utils.clip_grad_norm_(self._masters.values(), defaults.MAX_GRAD_NORM)
         factor = learning_rate_factor(step, self._n_steps, defaults.WARMUP_SHARE, defaults.DECAY)
         self._adam.param_groups[0]["lr"] = self._learning_rate * factor
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
+        return float(norm)
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that another run needs to go on from here, but for the masters: a flat dict of tensors."""

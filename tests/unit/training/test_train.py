@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from training_helpers import BINARY, PLAIN, Trainer, example, stop_after, yes_or_no
+from training_helpers import BINARY, PLAIN, Trainer, example, kept_gradients, stop_after, yes_or_no
 from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample
@@ -19,7 +19,6 @@ from luthier.modeling.loader import load_base
 from luthier.training import defaults
 from luthier.training.loop import train
 from luthier.training.objective import Measured
-from luthier.training.optim import Optimizer
 from luthier.training.progress import CheckpointSaved, EpochDone, StartedAgain, StepDone, TrainingResult, columns
 from luthier.training.supervised import Supervised
 
@@ -43,12 +42,7 @@ def test_loss_and_gradient_are_those_of_one_unsplit_float64_batch(
     trainer: Trainer, prompt_weight: float, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = yes_or_no(7)
-    gradients: list[dict[str, torch.Tensor]] = []
-    monkeypatch.setattr(
-        Optimizer,
-        "step",
-        lambda self, _step: gradients.append({n: m.grad.clone() for n, m in self._masters.items()}),
-    )
+    gradients = kept_gradients(monkeypatch)
     hp = replace(FULL, batch_size=7, n_epochs=1, prompt_loss_weight=prompt_weight)
     row = trainer(examples, hp=hp, micro_batch_tokens=budget).rows[0]
 
@@ -74,10 +68,7 @@ def test_loss_and_gradient_are_those_of_one_unsplit_float64_batch(
 
 def test_an_adapters_gradient_is_pefts(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     parent = trainer(yes_or_no(12), name="parent").folder
-    gradients: dict[str, torch.Tensor] = {}
-    monkeypatch.setattr(
-        Optimizer, "step", lambda self, _step: gradients.update({n: m.grad.clone() for n, m in self._masters.items()})
-    )
+    gradients = kept_gradients(monkeypatch)
     only = example("what is this? ->", " it")
     trainer([only], hp=replace(PLAIN, batch_size=1, n_epochs=1), parent=parent, name="child")
 
@@ -92,8 +83,8 @@ def test_an_adapters_gradient_is_pefts(trainer: Trainer, monkeypatch: pytest.Mon
         for name, weight in model.named_parameters()
         if weight.grad is not None
     }
-    assert exact.keys() == gradients.keys()
-    for name, gradient in gradients.items():
+    assert exact.keys() == gradients[0].keys()
+    for name, gradient in gradients[0].items():
         assert (gradient.double() - exact[name]).norm() <= 1e-4 * exact[name].norm(), name
 
 
@@ -323,7 +314,7 @@ def test_whole_weights_are_a_base_of_their_own(trainer: Trainer) -> None:
 
 def test_a_diverged_run_says_so(trainer: Trainer) -> None:
     with pytest.raises(TrainingError, match="diverged") as caught:
-        trainer(yes_or_no(16), hp=replace(PLAIN, n_epochs=50), base_rate=1e38)
+        trainer(yes_or_no(16), hp=replace(PLAIN, n_epochs=50), base_rate=1e30)
     assert caught.value.param == "learning_rate_multiplier"
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from luthier.datasets.encode import EncodedExample, EncodedPair
 from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
 from luthier.modeling.loader import load_base
 from luthier.training.loop import train
+from luthier.training.optim import Optimizer
 from luthier.training.progress import Progress, TrainingResult
 
 PLAIN = ResolvedHyperparameters(
@@ -32,6 +34,18 @@ def example(prompt: str, completion: str) -> EncodedExample:
     ids = tuple((prompt + completion).encode())
     n = len(prompt.encode())
     return EncodedExample(ids, (False,) * n + (True,) * (len(ids) - n), completion)
+
+
+def kept_gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:
+    """The gradients of each step from now on; the steps change nothing."""
+    kept: list[dict[str, torch.Tensor]] = []
+
+    def step(optimizer: Any, _step: int) -> float:
+        kept.append({name: master.grad.clone() for name, master in optimizer._masters.items()})
+        return 1.0
+
+    monkeypatch.setattr(Optimizer, "step", step)
+    return kept
 
 
 def yes_or_no(count: int, seed: int = 0, longest: int = 30) -> list[EncodedExample]:

@@ -1,13 +1,14 @@
 """The loop on a tiny base: the gradient, the rows, and runs that are cut short."""
 
 import itertools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from training_helpers import BINARY, PLAIN, Trainer, example, kept_gradients, stop_after, yes_or_no
 from transformers import AutoModelForCausalLM
@@ -16,6 +17,7 @@ from luthier.datasets.encode import EncodedExample
 from luthier.domain.hyperparameters import Method
 from luthier.errors import DataError, TrainingError
 from luthier.modeling.loader import load_base
+from luthier.modeling.lora import PEFT_CONFIG, PEFT_WEIGHTS
 from luthier.training import defaults
 from luthier.training.loop import train
 from luthier.training.objective import Measured
@@ -294,6 +296,22 @@ def test_training_goes_on_from_an_adapter(trainer: Trainer) -> None:
         trainer(*data, replace(PLAIN, lora_rank=8), name="other", parent=parent.folder)
     with pytest.raises(TrainingError, match="cannot be loaded"):
         trainer(*data, name="nothing", parent=trainer.folder)
+
+
+def test_an_adapter_goes_on_with_the_layers_it_has(trainer: Trainer) -> None:
+    parent = trainer(yes_or_no(16), name="parent").folder
+    assert parent is not None
+    weights = {key: value for key, value in load_file(parent / PEFT_WEIGHTS).items() if "lora_embedding" not in key}
+    save_file(weights, parent / PEFT_WEIGHTS)
+    card = json.loads((parent / PEFT_CONFIG).read_text())
+    card["target_modules"].remove("embed_tokens")
+    (parent / PEFT_CONFIG).write_text(json.dumps(card))
+    child = trainer(yes_or_no(16), name="child", parent=parent).folder
+    assert child is not None
+    learnt = load_file(child / PEFT_WEIGHTS)
+    assert learnt.keys() == weights.keys()
+    assert any(not torch.equal(learnt[key], weights[key]) for key in weights)
+    assert json.loads((child / PEFT_CONFIG).read_text())["target_modules"] == card["target_modules"]
 
 
 def test_whole_weights_are_a_base_of_their_own(trainer: Trainer) -> None:

@@ -81,9 +81,14 @@ def clean(job: Job, settings: Settings) -> None:
             elif path.name != LOG_NAME:
                 path.unlink(missing_ok=True)
     if job.status is not Status.SUCCEEDED:
-        for pattern in (job.id, f"{job.id}-step-*", f".{job.id}.unfinished", f".{job.id}-step-*"):
-            for folder in settings.tuned_dir.glob(pattern):
-                shutil.rmtree(folder, ignore_errors=True)
+        drop_models(job.id, settings)
+
+
+def drop_models(job_id: str, settings: Settings) -> None:
+    """Remove what a worker kept of a job's models before it died: they never became known."""
+    for pattern in (job_id, f"{job_id}-step-*", f".{job_id}.unfinished", f".{job_id}-step-*"):
+        for folder in settings.tuned_dir.glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget(job_id: str, settings: Settings) -> None:

@@ -67,47 +67,58 @@ def follow(
     Args:
         note: tells an event of the job; called with a message, and `level` or `key`.
     """
-    run = _begin(job, job.wandb, resolved, settings, note) if job.wandb is not None else None
+    run: Any = None
+
+    def attempt(act: Callable[[], Any]) -> Any:
+        nonlocal run
+        try:
+            return act()
+        except Exception as error:  # the boundary of what is not ours: the package, its process, its host
+            run = None
+            reason = str(error).rstrip(".") or type(error).__name__
+            note(f"Weights & Biases: {reason}. The job goes on without it", level="warn", key="wandb-lost")
 
     def tell(progress: Progress) -> None:
         if run is not None and isinstance(progress, StepDone):
-            record = progress.row.record()
-            run.log({name: value for name, value in record.items() if value is not None}, step=progress.row.step)
+            row = progress.row
+            record = {name: value for name, value in row.record().items() if value is not None}
+            attempt(lambda: run.log(record, step=row.step))
 
+    def end(code: int) -> None:
+        if run is not None:
+            attempt(lambda: run.finish(exit_code=code))
+
+    if job.wandb is not None:
+        wanted = job.wandb
+        run = attempt(lambda: _begin(job, wanted, resolved, settings, note))
     try:
         yield tell
     except BaseException:
-        if run is not None:
-            run.finish(exit_code=1)
+        end(1)
         raise
-    if run is not None:
-        run.finish()
+    end(0)
 
 
 def _begin(
     job: Job, wanted: WandbRun, resolved: ResolvedHyperparameters, settings: Settings, note: Callable[..., object]
 ) -> Any:
-    """The run, or None where it cannot be begun; either way the job's events say so."""
+    """The run, of which the job's events tell."""
     import wandb  # an extra
 
     folder = Path(os.environ.get("WANDB_DIR") or settings.home / _FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     used = {name: value for name, value in asdict(resolved).items() if value is not None}
-    try:
-        run = wandb.init(
-            project=wanted.project,
-            entity=wanted.entity,
-            name=wanted.name or job.id,
-            tags=[*wanted.tags, "luthier", f"luthier/{job.model}"[-_MAX_TAG:], f"luthier/{job.id}"],
-            id=job.id,
-            resume="allow",
-            dir=folder,
-            settings={"finish_timeout": _FINISH_SECONDS},
-            config={**job.metadata, **used, "model": job.model, "training_file": job.training_file},
-        )
-    except wandb.errors.Error as error:
-        note(f"Weights & Biases: {error}. The job goes on without it", level="warn", key="wandb")
-        return None
+    run = wandb.init(
+        project=wanted.project,
+        entity=wanted.entity,
+        name=wanted.name or job.id,
+        tags=[*wanted.tags, "luthier", f"luthier/{job.model}"[-_MAX_TAG:], f"luthier/{job.id}"],
+        id=job.id,
+        resume="allow",
+        dir=folder,
+        settings={"finish_timeout": _FINISH_SECONDS},
+        config={**job.metadata, **used, "model": job.model, "training_file": job.training_file},
+    )
     note(f"Weights & Biases: {run.url or f'the run is kept in {folder}'}", key="wandb")
     return run
 

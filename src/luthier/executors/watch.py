@@ -1,6 +1,5 @@
 """Who may stop a worker: its owner, by a word in the store, and the server that started it, by ending."""
 
-import contextlib
 import logging
 import os
 import threading
@@ -52,8 +51,12 @@ class Watch:
 
     def settle(self) -> None:
         """Mark the job as its owner wants it, unless it has come to another end."""
-        with contextlib.suppress(ConflictError, NotFoundError):
+        try:
             self._jobs.settle(self._job_id)
+        except (ConflictError, NotFoundError):
+            pass
+        except Exception:  # the server that judges this process's end does it then
+            logger.exception("the job cannot be settled")
 
     def _watch_server(self) -> None:
         while os.read(self._pipe, 4096):

@@ -23,7 +23,7 @@ from luthier.domain.job import Job, Status
 from luthier.errors import ConflictError, LuthierError, NotFoundError
 from luthier.executors import tracking
 from luthier.executors.deaths import reason
-from luthier.executors.finish import finish
+from luthier.executors.finish import drop_models, finish
 from luthier.executors.parents import find_parent
 from luthier.executors.story import Story
 from luthier.executors.watch import Watch
@@ -37,7 +37,7 @@ from luthier.storage.jobs import JobStore, event
 from luthier.storage.models import TunedModelStore
 from luthier.training import defaults
 from luthier.training.loop import train
-from luthier.training.progress import Progress
+from luthier.training.progress import Progress, StartedAgain
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ def _train(job: Job, settings: Settings, jobs: JobStore, database: Database, wat
     with tracking.follow(job, resolved, settings, story.note) as track:
 
         def emit(progress: Progress) -> None:
+            if isinstance(progress, StartedAgain):
+                drop_models(job.id, settings)
             story.tell(progress)
             track(progress)
 

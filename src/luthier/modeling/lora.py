@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import dropout, embedding, linear
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "embed_tokens")
+from luthier.modeling.attention import PackedCausal
+
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 
@@ -34,13 +35,13 @@ class LoraConfig:
         rank: inner width r of the two matrices.
         alpha: the adapter's output is scaled by alpha / rank.
         dropout: probability with which an input of a linear layer's A is zeroed while training.
-        targets: last names of the layers that get an adapter.
+        targets: last names of the layers that get an adapter; None for all.
     """
 
     rank: int
     alpha: float
     dropout: float = 0.0
-    targets: tuple[str, ...] = TARGETS
+    targets: tuple[str, ...] | None = None
 
     @property
     def scale(self) -> float:
@@ -234,24 +235,23 @@ class LoraModel:
     Wraps the model's layers in place, once; adapters then come and go while the base stays.
 
     Args:
-        model: a transformers causal language model. Its linear layers and embeddings named in `targets` are replaced.
-        targets: last names of the layers to wrap.
+        model: a transformers causal language model. Its linear layers, but for the head, and its token embedding are
+            replaced.
     """
 
-    def __init__(self, model: nn.Module, targets: Sequence[str] = TARGETS) -> None:
-        self.model = model
+    def __init__(self, model: Any) -> None:
+        self.model: nn.Module = model
         self.routes: list[Route] = []
         self.layers: dict[str, LoraLayer] = {}
+        linears, tokens = _linears(model.get_decoder()), model.get_input_embeddings()
         for name, module in list(model.named_modules()):
-            parent, _, last = name.rpartition(".")
-            if last not in targets:
-                continue
-            if isinstance(module, nn.Linear):
+            if module in linears:
                 self.layers[name] = LoraLinear(module, self.routes)
-            elif type(module) is nn.Embedding or (isinstance(module, nn.Embedding) and hasattr(module, "embed_scale")):
+            elif module is tokens and (type(module) is nn.Embedding or hasattr(module, "embed_scale")):
                 self.layers[name] = LoraEmbedding(module, self.routes)
             else:
                 continue
+            parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, self.layers[name])
 
     def route(self, routes: Sequence[Route]) -> None:
@@ -340,6 +340,8 @@ class LoraModel:
         layer.published.pop(name, None)
 
     def _targeted(self, config: LoraConfig) -> dict[str, LoraLayer]:
+        if config.targets is None:
+            return self.layers
         return {path: layer for path, layer in self.layers.items() if path.rpartition(".")[2] in config.targets}
 
     def _named(self, name: str) -> Iterator[tuple[str, nn.Parameter]]:
@@ -347,3 +349,26 @@ class LoraModel:
             if name in layer.configs:
                 for matrix, values in zip(layer.names, (layer.lora_A[name], layer.lora_B[name]), strict=True):
                     yield f"{_PREFIX}{path}.{matrix}", values
+
+
+@torch.no_grad()
+def _linears(decoder: nn.Module) -> set[nn.Module]:
+    """The linear layers of a decoder that take a row as it is, a token after the other.
+
+    An encoder of images beside it takes none, an expert takes a part of the tokens.
+    """
+    device, layout, found = next(decoder.parameters()).device, PackedCausal([3]), set()
+
+    def look(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[:-1] == (1, 3):
+            found.add(layer)
+
+    linears = [module for module in decoder.modules() if isinstance(module, nn.Linear)]
+    handles = [module.register_forward_pre_hook(look) for module in linears]
+    try:
+        ids, at = torch.arange(3, device=device)[None], layout.position_ids().to(device)
+        decoder(input_ids=ids, position_ids=at, layout=layout, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

@@ -47,6 +47,7 @@ from luthier.training.supervised import Supervised
 from luthier.training.weights import TunedWeights, tuned_weights
 
 _LEARNABLE = 1e-3  # a larger loss has a gradient
+_SAMPLED = 256  # numbers of each weight that tell one base from another
 
 
 def train(
@@ -301,6 +302,8 @@ def _fingerprint(
     digest = hashlib.sha256()
     constants = {name: getattr(defaults, name) for name in defaults.OF_EVERY_RUN}
     digest.update(json.dumps([base.name, str(base.dtype), asdict(hp), base_rate, constants]).encode())
+    for weight in base.model.parameters():  # as the run begins with them, a parent's among them
+        digest.update(weight.detach().flatten()[:_SAMPLED].float().cpu().numpy().tobytes())
     for examples in (train, valid):
         digest.update(str(len(examples)).encode())
         for example in examples:

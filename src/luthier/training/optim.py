@@ -54,6 +54,9 @@ class Optimizer:
         Returns:
             The norm of all gradients together, before they were clipped.
         """
+        for master in self._masters.values():
+            if master.grad is None:  # no example of the step came to it
+                master.grad = torch.zeros_like(master)
         norm = nn.utils.clip_grad_norm_(self._masters.values(), defaults.MAX_GRAD_NORM)
         factor = learning_rate_factor(step, self._n_steps, defaults.WARMUP_SHARE, defaults.DECAY)
         self._adam.param_groups[0]["lr"] = self._learning_rate * factor

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
@@ -13,6 +14,7 @@ from luthier.errors import TrainingError
 from luthier.modeling.loader import BaseModel, quiet
 from luthier.modeling.lora import PEFT_CONFIG, LoraConfig, LoraModel, Route
 from luthier.training import defaults
+from luthier.training.forward import decoder
 
 ADAPTER = "tuned"
 _TOKENIZER_FILES = (
@@ -50,8 +52,14 @@ def tuned_weights(base: BaseModel, hp: ResolvedHyperparameters, parent: Path | N
         parent: folder of an adapter to start from.
 
     Raises:
-        TrainingError: the parent is no adapter of this rank on this base.
+        TrainingError: the base is of a kind that is not trained here, or the parent no adapter of this rank on it.
     """
+    if not hasattr(decoder(base), "layers"):
+        raise TrainingError(
+            f"A {type(base.model).__name__} keeps its layers otherwise than Luthier can train them. "
+            "Take a base of another family.",
+            param="model",
+        )
     if hp.method is Method.FULL:
         return FullWeights(base, parent)
     return AdapterWeights(base, hp, parent)
@@ -83,7 +91,7 @@ class AdapterWeights:
 
 
 class FullWeights:
-    """All weights of the model but the token embeddings and the head, which stay as they are.
+    """All weights of the decoder but the token embeddings, which stay as they are, as does the head.
 
     A model in a narrower dtype computes with rounded copies of the masters; gradients add up in float32.
     """
@@ -92,12 +100,12 @@ class FullWeights:
 
     def __init__(self, base: BaseModel, parent: Path | None) -> None:
         self._base = base
-        if parent is not None:
-            _merge_adapter(base, parent)
+        exact = {} if parent is None else _merge_adapter(base, parent)
         model: Any = base.model
         frozen = {model.get_input_embeddings().weight, model.get_output_embeddings().weight}
-        self._live = {name: weight for name, weight in model.named_parameters() if weight not in frozen}
-        self.masters = {name: self._master(weight) for name, weight in self._live.items()}
+        learning = {*decoder(base).parameters()} - frozen
+        self._live = {name: weight for name, weight in model.named_parameters() if weight in learning}
+        self.masters = {name: self._master(weight, exact.get(weight)) for name, weight in self._live.items()}
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -115,11 +123,15 @@ class FullWeights:
                 shutil.copyfile(source, folder / name)
 
     @staticmethod
-    def _master(weight: nn.Parameter) -> nn.Parameter:
+    def _master(weight: nn.Parameter, exact: torch.Tensor | None) -> nn.Parameter:
+        """
+        Args:
+            exact: what the weight is rounded from, float32.
+        """
         weight.requires_grad_(True)
         if weight.dtype == torch.float32:
             return weight
-        master = nn.Parameter(weight.detach().float())
+        master = nn.Parameter(weight.detach().float() if exact is None else exact)
 
         def collect(weight: torch.Tensor) -> None:
             if weight.grad is not None:
@@ -136,24 +148,32 @@ def _load_adapter(lora: LoraModel, folder: Path) -> int:
     """Load an adapter under the name `ADAPTER`; its rank."""
     try:
         return lora.load(ADAPTER, folder).rank
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise TrainingError(f"The model to start from cannot be loaded from {folder}: {error}") from error
 
 
 @torch.no_grad()
-def _merge_adapter(base: BaseModel, folder: Path) -> None:
-    """Add an adapter to the base's own weights, so that all of them can go on learning."""
+def _merge_adapter(base: BaseModel, folder: Path) -> dict[nn.Parameter, torch.Tensor]:
+    """Add an adapter to the base's own weights, so that all of them can go on learning.
+
+    Returns:
+        The sums that narrower weights are rounded from, float32.
+    """
     if not (folder / PEFT_CONFIG).is_file():
         raise TrainingError(f"{folder} holds no adapter: load whole weights as the base to start from.")
     model: Any = base.model
     lora = LoraModel(model)
     _load_adapter(lora, folder)
+    exact = {}
     for path, layer in lora.layers.items():
         if ADAPTER in layer.configs:
             _part_from_head(model, layer.base)
-            layer.base.weight += layer.delta(ADAPTER).to(layer.base.weight)
+            weight = layer.base.weight
+            exact[weight] = weight.float() + layer.delta(ADAPTER).to(weight.device)
+            weight.copy_(exact[weight])
         parent, _, last = path.rpartition(".")
         setattr(model.get_submodule(parent), last, layer.base)
+    return exact
 
 
 def _part_from_head(model: Any, layer: Any) -> None:

@@ -28,13 +28,17 @@ class FakeRun:
     url = "https://wandb.ai/me/p/runs/ftjob-1"
 
     def __init__(self):
-        self.logged, self.ended = [], []
+        self.logged, self.ended, self.lost = [], [], None
 
     def log(self, record, step):
+        if self.lost:
+            raise self.lost
         self.logged.append((step, record))
 
     def finish(self, exit_code=0):
         self.ended.append(exit_code)
+        if self.lost:
+            raise self.lost
 
 
 @pytest.fixture
@@ -107,6 +111,31 @@ def test_a_job_goes_on_without_it(settings, wandb, note, notes):
     [(message, more)] = notes
     assert message == "Weights & Biases: the key was revoked. The job goes on without it"
     assert more["level"] == "warn"
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_job_goes_on_when_the_run_is_lost_on_the_way_or_at_its_end(settings, wandb, note, notes, steps):
+    with tracking.follow(job(WandbRun("p")), RESOLVED, settings, note) as tell:
+        wandb.run.lost = ConnectionResetError("the process is gone.")
+        for number in range(steps):
+            tell(step(number + 1))
+    _, (message, more) = notes
+    assert message == "Weights & Biases: the process is gone. The job goes on without it"
+    assert (more["level"], wandb.run.ended) == ("warn", [] if steps else [0])
+
+
+def test_a_lost_run_does_not_hide_why_a_job_failed(settings, wandb, note, notes):
+    wandb.run.lost = ConnectionResetError()
+    with pytest.raises(KeyError), tracking.follow(job(WandbRun("p")), RESOLVED, settings, note):
+        raise KeyError
+    assert notes[-1][0] == "Weights & Biases: ConnectionResetError. The job goes on without it"
+
+
+def test_a_package_that_cannot_be_imported_does_not_end_a_job(settings, monkeypatch, note, notes):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with tracking.follow(job(WandbRun("p")), RESOLVED, settings, note) as tell:
+        tell(step(1))
+    assert notes[-1][1]["key"] == "wandb-lost"
 
 
 def test_the_real_package_keeps_a_run_on_this_machine(settings, note, notes, monkeypatch):

@@ -26,7 +26,7 @@ from luthier.storage.db import Database
 from luthier.storage.files import FileStore
 from luthier.storage.jobs import JobStore
 from luthier.storage.models import TunedModelStore
-from luthier.training import checkpoint
+from luthier.training import checkpoint, defaults
 
 _HP = Hyperparameters(n_epochs=2, batch_size=4, seed=1)
 _CLASSIFY = Hyperparameters(
@@ -291,6 +291,30 @@ def test_a_worker_that_dies_while_it_finishes_is_made_good(name, settings, jobs,
     finish.clean(jobs.get(job.id), settings)
     assert [path.name for path in (settings.runs_dir / job.id).iterdir()] == []
     assert len(list(settings.tuned_dir.iterdir())) == 2
+
+
+def test_a_run_that_starts_again_keeps_no_model_of_the_one_before(settings, jobs, claim, run, monkeypatch):
+    class Death(BaseException):
+        pass
+
+    real = finish._save_models
+
+    def dies(*args):
+        real(*args)
+        raise Death
+
+    job = claim()
+    with monkeypatch.context() as patch:
+        patch.setattr(finish, "_save_models", dies)
+        with pytest.raises(Death):
+            run(job)
+    before = adapter(settings, job)
+    monkeypatch.setattr(defaults, "RULES", 0)
+    monkeypatch.setattr(defaults, "LORA_SCALE", 4.0)
+    assert run(job) == 0
+    assert any("starts again from its beginning" in message for message in messages(jobs, job))
+    now = adapter(settings, job)
+    assert any((now[name] != before[name]).any() for name in now)
 
 
 @pytest.mark.parametrize(

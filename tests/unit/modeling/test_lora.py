@@ -118,8 +118,14 @@ def test_an_embedding_that_scales_gets_what_peft_gives_it(tmp_path: Path) -> Non
             self.embed_tokens = Gemma3TextScaledWordEmbedding(len(TABLE), TABLE.shape[1], 0, embed_scale=3.0)
             self.embed_tokens.weight = nn.Parameter(TABLE.clone())
 
-        def forward(self, ids: torch.Tensor) -> torch.Tensor:
-            out: torch.Tensor = self.embed_tokens(ids)
+        def get_decoder(self) -> nn.Module:
+            return self
+
+        def get_input_embeddings(self) -> nn.Module:
+            return self.embed_tokens
+
+        def forward(self, input_ids: torch.Tensor, **_: object) -> torch.Tensor:
+            out: torch.Tensor = self.embed_tokens(input_ids)
             return out
 
     ours, theirs = Scaled(), Scaled()
@@ -136,7 +142,7 @@ def test_an_embedding_that_scales_gets_what_peft_gives_it(tmp_path: Path) -> Non
 
 
 def test_a_weight_that_no_layer_takes_is_refused(base: BaseModel) -> None:
-    lora = LoraModel(base.model, ["q_proj"])
+    lora = LoraModel(base.model)
     config = LoraConfig(rank=2, alpha=2)
     plain = {f"base_model.model.lm_head.lora_{side}.weight": torch.zeros(2, 2) for side in "AB"}
     trained(lora, "one", config, seed=1)

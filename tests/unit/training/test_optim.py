@@ -45,6 +45,17 @@ def test_steps_are_adamw_on_clipped_gradients() -> None:
         torch.testing.assert_close(seen[step], theirs.detach())
 
 
+def test_a_weight_without_a_gradient_has_a_state_to_go_on_from() -> None:
+    used, unused = (nn.Parameter(torch.tensor([3.0])) for _ in range(2))
+    optimizer = Optimizer({"used": used, "unused": unused}, 0.1, 10)
+    quadratic(optimizer, used, range(2))
+    again = Optimizer({"used": used, "unused": unused}, 0.1, 10)
+    again.load_state(optimizer.state())
+    quadratic(again, used, range(2, 3))
+    assert used.item() < 3
+    assert unused.item() == 3
+
+
 def test_a_mean_counts_each_weight_as_told_and_goes_on_from_its_state() -> None:
     master = nn.Parameter(torch.tensor([3.0]))
     mean = Mean({"w": master})

@@ -10,19 +10,22 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from training_helpers import BINARY, PLAIN, Trainer, example, kept_gradients, stop_after, yes_or_no
+from training_helpers import BINARY, PLAIN, Trainer, another_family, example, kept_gradients, stop_after, yes_or_no
 from transformers import AutoModelForCausalLM
 
 from luthier.datasets.encode import EncodedExample
 from luthier.domain.hyperparameters import Method
 from luthier.errors import DataError, TrainingError
+from luthier.modeling import cores
 from luthier.modeling.loader import load_base
 from luthier.modeling.lora import PEFT_CONFIG, PEFT_WEIGHTS
+from luthier.testing import make_tiny_base
 from luthier.training import defaults
 from luthier.training.loop import train
 from luthier.training.objective import Measured
 from luthier.training.progress import CheckpointSaved, EpochDone, StartedAgain, StepDone, TrainingResult, columns
 from luthier.training.supervised import Supervised
+from luthier.training.weights import FullWeights
 
 FULL = replace(PLAIN, method=Method.FULL, lora_rank=0)
 
@@ -314,6 +317,58 @@ def test_an_adapter_goes_on_with_the_layers_it_has(trainer: Trainer) -> None:
     assert json.loads((child / PEFT_CONFIG).read_text())["target_modules"] == card["target_modules"]
 
 
+def test_a_damaged_adapter_to_start_from_is_told_of(trainer: Trainer) -> None:
+    parent = trainer(yes_or_no(8), name="parent").folder
+    assert parent is not None
+    whole = (parent / PEFT_WEIGHTS).read_bytes()
+    (parent / PEFT_WEIGHTS).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match="cannot be loaded"):
+        trainer(yes_or_no(8), name="child", parent=parent)
+
+
+def test_whole_weights_start_where_a_narrow_bases_adapter_stood(trainer: Trainer) -> None:
+    parent = trainer(yes_or_no(16), name="parent", dtype=torch.bfloat16).folder
+    assert parent is not None
+    base = load_base(trainer.base, torch.bfloat16)
+    masters = FullWeights(base, parent).masters
+    name, path = "model.layers.0.mlp.up_proj.weight", "base_model.model.model.layers.0.mlp.up_proj.lora_{}.weight"
+    low = {key: value.float() for key, value in load_file(parent / PEFT_WEIGHTS).items()}
+    before = load_base(trainer.base, torch.bfloat16).model.get_parameter(name).float()
+    exact = before + defaults.LORA_SCALE * low[path.format("B")] @ low[path.format("A")]
+    torch.testing.assert_close(masters[name], exact)
+    torch.testing.assert_close(base.model.get_parameter(name), exact.bfloat16(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
+@pytest.mark.parametrize("cores_there", [1, 2])
+@pytest.mark.parametrize("kind", ["gpt_neox", "gemma3, which sees"])
+def test_other_families_learn_and_go_on_where_they_were(
+    trainer: Trainer, kind: str, cores_there: int, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cores, "available", lambda: cores_there)
+    monkeypatch.setattr("luthier.training.interrupt._POLL_SECONDS", 0.0)
+    trainer.base = another_family(kind, trainer.base, trainer.folder / "base")
+    hp = replace(PLAIN, method=method, lora_rank=4 if method is Method.LORA else 0)
+    undisturbed = trainer(yes_or_no(16), hp=hp, name="whole")
+    trainer.told.clear()
+    stopped = trainer(yes_or_no(16), hp=hp, name="part", should_stop=lambda: len(trainer.told) >= 3)
+    assert 3 <= len(stopped.rows) < len(undisturbed.rows)
+    resumed = trainer(yes_or_no(16), hp=hp, name="part")
+    assert same(resumed, undisturbed)
+    if method is Method.LORA:
+        learnt = load_file(undisturbed.folder / PEFT_WEIGHTS)  # type: ignore[operator]
+        assert not any("vision" in name for name in learnt)
+        last = "dense_4h_to_h" if kind == "gpt_neox" else "down_proj"
+        assert any(f"layers.1.mlp.{last}.lora_B" in name for name in learnt)
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.FULL])
+def test_a_family_that_cannot_be_trained_is_refused_by_name(trainer: Trainer, method: Method) -> None:
+    trainer.base = another_family("gpt2", trainer.base, trainer.folder / "base")
+    with pytest.raises(TrainingError, match="GPT2LMHeadModel"):
+        trainer(yes_or_no(8), hp=replace(PLAIN, method=method))
+
+
 def test_whole_weights_are_a_base_of_their_own(trainer: Trainer) -> None:
     data = yes_or_no(32), yes_or_no(30, seed=1)
     result = trainer(*data, FULL, dtype=torch.bfloat16)
@@ -343,7 +398,7 @@ def test_what_cannot_be_learnt_is_refused(trainer: Trainer) -> None:
         trainer([example("a", "b"), example("", "b")])
 
 
-@pytest.mark.parametrize("change", ["base rate", "rules"])
+@pytest.mark.parametrize("change", ["base rate", "rules", "weights"])
 def test_a_run_with_other_values_starts_again_and_says_so(
     trainer: Trainer, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,6 +406,8 @@ def test_a_run_with_other_values_starts_again_and_says_so(
     trainer.told.clear()
     if change == "rules":
         monkeypatch.setattr(defaults, "RULES", 0)
+    if change == "weights":
+        trainer.base = make_tiny_base(trainer.folder / "others" / trainer.base.name, seed=1)
     options = {"base_rate": 2e-2} if change == "base rate" else {}
     again = trainer(yes_or_no(8), **options)
     assert trainer.told[0] == StartedAgain(n_steps)

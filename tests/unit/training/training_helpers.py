@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Gemma3Config, GPT2Config, GPTNeoXConfig, PreTrainedConfig
 
 from luthier.datasets.encode import EncodedExample, EncodedPair
 from luthier.domain.hyperparameters import Method, ResolvedHyperparameters
@@ -34,6 +36,28 @@ def example(prompt: str, completion: str) -> EncodedExample:
     ids = tuple((prompt + completion).encode())
     n = len(prompt.encode())
     return EncodedExample(ids, (False,) * n + (True,) * (len(ids) - n), completion)
+
+
+def another_family(kind: str, tiny: Path, folder: Path) -> Path:
+    """A random base of another family, with the tiny base's tokenizer."""
+    vocabulary = AutoModelForCausalLM.from_pretrained(tiny).config.vocab_size
+    sizes = {"vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+             "num_attention_heads": 4, "max_position_embeddings": 512}  # fmt: skip
+    configs: dict[str, Callable[[], PreTrainedConfig]] = {
+        "gpt2": lambda: GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4),
+        "gpt_neox": lambda: GPTNeoXConfig(**sizes, use_parallel_residual=True),
+        "gemma3, which sees": lambda: Gemma3Config(
+            text_config=sizes | {"num_key_value_heads": 2, "head_dim": 8},
+            vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+                           "image_size": 28, "patch_size": 14},
+            mm_tokens_per_image=4,
+        ),
+    }  # fmt: skip
+    shutil.copytree(tiny, folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(configs[kind]()).save_pretrained(folder)
+    return folder
 
 
 def kept_gradients(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, torch.Tensor]]:

@@ -11,6 +11,7 @@ from luthier.cli.exploring import WIDTH, Seed, Show
 from luthier.cli.frames import Source
 from luthier.cli.grouped import grouped
 from luthier.cli.outputs import PageOutput, PictureOutput, check_targets, write
+from luthier.durable import whole_file
 
 if TYPE_CHECKING:
     from luthier.toolkit.dedupe import Duplicates
@@ -161,5 +162,6 @@ def _write_kept(frame: "Frame", found: "Duplicates", output: Path, column: str) 
     rows = pa.Table.from_pandas(frame.rows[found.keep], preserve_index=False)
     vectors = frame.vectors[found.keep]
     told = {name: value for name, value in (("model", frame.model), ("text", frame.text)) if value is not None}
-    with writer_for(output)(output, rows.schema, column, vectors.shape[1], told) as put:
+    write = writer_for(output)
+    with whole_file(output) as file, write(file, rows.schema, column, vectors.shape[1], told) as put:
         put(rows, vectors)

@@ -10,6 +10,7 @@ import typer
 from luthier.cli import render
 from luthier.cli.files import get_or_upload
 from luthier.cli.remote import Json
+from luthier.durable import check_target, whole_file
 from luthier.errors import InvalidRequestError, LuthierError
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def batch_results(
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         return
-    with output.open("wb") as target:
+    check_target(output)
+    with whole_file(output) as file, file.open("wb") as target:
         for piece in client.content(file_id):
             target.write(piece)
     render.say(f"Wrote {output}")

@@ -37,6 +37,8 @@ def customize(
         )
     search = options.search()
     check_targets(result.matrix, out.report)
+    if result.results is not None and result.results.exists() and not result.results.is_dir():
+        raise InvalidRequestError(f"{result.results} is a file. Name a folder for --results.")
     keeper = Keeper(source.model, result.name, result.replace) if result.name else None
     if pairs.are_made:
         plan, vectors = _texts(source, pairs, search, keeps=keeper is not None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from luthier.cli.frames import Source
+from luthier.cli.outputs import ends_in
 from luthier.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -194,7 +195,11 @@ class ResultOptions:
     matrix: Annotated[
         Path | None,
         typer.Option(
-            metavar="NPY", help="Write the matrix there, for NumPy.", rich_help_panel=_RESULT, show_default=False
+            metavar="NPY",
+            help="Write the matrix there, for NumPy.",
+            rich_help_panel=_RESULT,
+            show_default=False,
+            callback=ends_in(".npy"),
         ),
     ] = None
     results: Annotated[

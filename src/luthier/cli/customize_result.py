@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from luthier.cli import render
 from luthier.cli.customize_options import ResultOptions
 from luthier.cli.outputs import PageOutput
+from luthier.durable import whole_file
 from luthier.errors import DataError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -76,13 +77,14 @@ def finish(
 
     kept = keeper.keep(made) if keeper else None
     if result.matrix is not None:
-        with result.matrix.open("wb") as opened:
+        with whole_file(result.matrix) as fresh, fresh.open("wb") as opened:
             np.save(opened, made.matrix)
     if result.results is not None:
         result.results.mkdir(parents=True, exist_ok=True)
         for number, run in enumerate(made.learned.runs):
             table = run.table(number, search.max_epochs)
-            table.to_csv(result.results / f"{number}_optimization_results.csv", index=False)
+            with whole_file(result.results / f"{number}_optimization_results.csv") as target:
+                table.to_csv(target, index=False)
     if out.report is not None:
         from luthier.reports.customizing import customizing_page
 

@@ -108,6 +108,7 @@ def search(
         with embedder(question_model(model or there.spec.model or DEFAULT_MODEL), url) as embed:
             vector = embed([query])[0]
         hits = there.search(vector, k, condition)
+        nearest = there.search(vector, 1) if condition and not hits else []
     if as_json:
         found = [
             {
@@ -121,7 +122,11 @@ def search(
         render.show_json({"query": query, "index": name, "hits": found})
         return
     if not hits:
-        render.say("Nothing is there for which the condition holds." if where else f"The index '{name}' is empty.")
+        nothing = f"The index '{name}' is empty."
+        if nearest:
+            columns = ", ".join(nearest[0].record.attributes) or "none"
+            nothing = f"The condition holds for no entry. The columns of the nearest one are: {columns}."
+        render.say(nothing)
     for hit in hits:
         render.say(f"{hit.score:.3f}  {hit.record.id}", style="bold")
         shown = {"": hit.record.text} if hit.record.text else hit.record.attributes

@@ -10,6 +10,7 @@ import typer
 from luthier.cli import render
 from luthier.cli.outputs import check_targets
 from luthier.cli.remote import Json
+from luthier.durable import whole_file
 from luthier.errors import DataError, InvalidRequestError, LuthierError, NotFoundError
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def results(
     content = b"".join(client.content(_result_file(client, job)))
     written = []
     if output is not None:
-        output.write_bytes(content)
+        with whole_file(output) as file:
+            file.write_bytes(content)
         written.append(output)
     frame = pandas.read_csv(io.BytesIO(content))
     for target, write in zip(plots, (curves.write_png, curves.write_html), strict=True):

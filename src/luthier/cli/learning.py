@@ -9,7 +9,7 @@ import typer
 
 from luthier.cli.frames import PredictedSource, Source
 from luthier.cli.grouped import grouped
-from luthier.cli.outputs import Output, PageOutput, check_targets
+from luthier.cli.outputs import Output, PageOutput, check_targets, ends_in
 
 if TYPE_CHECKING:
     from luthier.toolkit.cross_validation import Trial
@@ -31,7 +31,13 @@ TestSize = Annotated[float, typer.Option("--test-size", help="Share of rows held
 Seed = Annotated[int, typer.Option("--seed", help="Of the split and of the folds.")]
 Save = Annotated[
     Path | None,
-    typer.Option("--save", metavar="FILE", help="Keep what was learned, for `luthier predict`.", show_default=False),
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="Keep what was learned, as .safetensors, for `luthier predict`.",
+        show_default=False,
+        callback=ends_in(".safetensors"),
+    ),
 ]
 
 

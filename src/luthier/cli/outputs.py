@@ -1,5 +1,6 @@
 """Where a command's result goes: the terminal, JSON, a page, a picture."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,16 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from luthier.cli import render
+from luthier.durable import check_target, whole_file
 from luthier.errors import DataError
 
 if TYPE_CHECKING:
     from luthier.reports.page import Page
 
+
+def ends_in(*endings: str) -> Callable[[Path | None], Path | None]:
+    """For a file's option: refuses a name of another kind, such as that of the data."""
+
+    def check(path: Path | None) -> Path | None:
+        if path is not None and not path.is_dir() and path.suffix.lower() not in endings:
+            raise DataError(f"{path} does not end in {' or '.join(endings)}. Name the file so that its kind is clear.")
+        return path
+
+    return check
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Report = Annotated[
-    Path | None, typer.Option("--report", metavar="HTML", help="Write a page with pictures there.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="HTML",
+        help="Write a page with pictures there.",
+        show_default=False,
+        callback=ends_in(".html", ".htm"),
+    ),
 ]
-Png = Annotated[Path | None, typer.Option("--png", metavar="PNG", help="Write the picture there.", show_default=False)]
+Png = Annotated[
+    Path | None,
+    typer.Option("--png", metavar="PNG", help="Write the picture there.", show_default=False, callback=ends_in(".png")),
+]
 
 
 @dataclass(frozen=True)
@@ -51,10 +75,7 @@ def check_targets(*targets: Path | None, source: Path | None = None) -> None:
     for target in targets:
         if target is None:
             continue
-        if target.is_dir():
-            raise DataError(f"{target} is a folder. Name a file.")
-        if not target.parent.is_dir():
-            raise DataError(f"There is no folder {target.parent} to write {target.name} into. Make it first.")
+        check_target(target)
         if source is not None and target.exists() and source.exists() and target.samefile(source):
             raise DataError(f"{target} is the file that is read. Write to another name.")
 
@@ -64,7 +85,8 @@ def write(page: "Page | None", report: Path | None, picture: bytes | None, png: 
     if report is not None and page is not None:
         page.write(report)
     if png is not None and picture is not None:
-        png.write_bytes(picture)
+        with whole_file(png) as file:
+            file.write_bytes(picture)
     for target in (report, png):
         if target is not None and not quiet:
             render.say(f"Written  {target}")

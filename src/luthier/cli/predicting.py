@@ -11,8 +11,9 @@ import numpy as np
 from luthier.cli.frames import PredictedSource
 from luthier.cli.outputs import check_targets
 from luthier.cli.render import console, say, show_json, table
+from luthier.durable import whole_file
 from luthier.errors import DataError
-from luthier.toolkit.frame import Frame, read_rows
+from luthier.toolkit.frame import Frame, NoVectorsError
 from luthier.toolkit.predictor import Predictor, load
 from luthier.toolkit.profiles import profile_of
 from luthier.toolkit.tables import cell_text
@@ -75,15 +76,18 @@ def beside(rows: "pd.DataFrame", made: "pd.DataFrame") -> "pd.DataFrame":
 
 def write_rows(rows: "pd.DataFrame", path: Path) -> None:
     """Write rows as CSV, lists as JSON, or as Parquet, by the file's ending."""
-    if path.suffix.lower() == ".csv":
-        listed = {  # pandas would leave out most of a long list
-            str(name): [cell_text(cell) if isinstance(cell, list | dict | np.ndarray) else cell for cell in rows[name]]
-            for name in rows
-            if rows[name].dtype == object
-        }
-        rows.assign(**listed).to_csv(path, index=False)
-    else:
-        rows.to_parquet(path, index=False)
+    with whole_file(path) as file:
+        if path.suffix.lower() == ".csv":
+            listed = {  # pandas would leave out most of a long list
+                str(name): [
+                    cell_text(cell) if isinstance(cell, list | dict | np.ndarray) else cell for cell in rows[name]
+                ]
+                for name in rows
+                if rows[name].dtype == object
+            }
+            rows.assign(**listed).to_csv(file, index=False)
+        else:
+            rows.to_parquet(file, index=False)
 
 
 def write_profiles(frame: Frame, columns: Sequence[str], path: Path) -> None:
@@ -106,12 +110,16 @@ def _frame(predictor: Predictor, source: PredictedSource) -> Frame:
     learned_from = notes.get("model")
     try:
         frame = source.load(model=source.model or learned_from)
-    except DataError:
+    except NoVectorsError:
         template = notes.get("text")
-        if source.text is not None or source.column is not None or template is None:
+        if template is None:
             raise
-        read_rows(source.file)  # what is wrong with the file itself is said first
         return replace(source, text=template).load(model=source.model or learned_from)
+    if source.text is None and source.model and frame.model and frame.model != source.model:
+        raise DataError(
+            f"The embeddings in {source.file.name} are by '{frame.model}', not by '{source.model}': leave -m out, or "
+            "give --text to have the rows embedded anew."
+        )
     if learned_from and frame.model and frame.model != learned_from:
         raise DataError(
             f"The predictor learned from embeddings by '{learned_from}', and these are by '{frame.model}'; "

@@ -74,6 +74,7 @@ def zero_shot(
     from luthier.cli.frames import embedder
     from luthier.cli.predicting import beside, check_output, write_rows
     from luthier.cli.render import show_json
+    from luthier.errors import InvalidRequestError
     from luthier.toolkit.frame import read_rows, texts_of
     from luthier.toolkit.zero_shot import Pieces, check_threshold, check_truth, judge, phrase
     from luthier.toolkit.zero_shot import zero_shot as find
@@ -88,6 +89,8 @@ def zero_shot(
     check_threshold(threshold, len(names))
     check_targets(out.report, source=source.file)
     told = dict(_pairs(counts_as or (), "--map"))
+    if told and truth is None:
+        raise InvalidRequestError("--map says what values of --truth count as. Give --truth COLUMN, or leave it out.")
     frame, model, text = None, source.model, source.text
     if text is None:
         frame = source.load()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas
 
+from luthier.durable import whole_file
+
 _SMOOTHING = 0.05  # a training curve is averaged over this share of its steps
 _COLOURS = ("#3b6fb6", "#d1572b", "#3d8b4f", "#8a5aa8", "#b08a1e", "#5b6770", "#c2437e")
 
@@ -113,7 +115,8 @@ def write_png(frame: pandas.DataFrame, target: Path, title: str = "") -> None:
         axes.set_xlim(0, last_step * 1.03)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small", framealpha=0.8)
-    figure.savefig(target, format="png")
+    with whole_file(target) as file:
+        figure.savefig(file, format="png")
 
 
 def write_html(frame: pandas.DataFrame, target: Path, title: str = "") -> None:
@@ -148,4 +151,5 @@ def write_html(frame: pandas.DataFrame, target: Path, title: str = "") -> None:
         left = figure.layout["xaxis" if place == 0 else f"xaxis{place + 1}"].domain[0]
         figure.update_layout({group["legend"]: {"x": left, "y": -0.15, "yanchor": "top"}})
     figure.update_layout(title=title or None, template="plotly_white", height=620, hovermode="x unified")
-    figure.write_html(target, include_plotlyjs=True, config={"displaylogo": False})
+    with whole_file(target) as file:
+        figure.write_html(file, include_plotlyjs=True, config={"displaylogo": False})

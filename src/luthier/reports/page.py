@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier import __version__
+from luthier.durable import whole_file
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
@@ -126,7 +127,8 @@ class Page:
         Raises:
             OSError: it cannot be written.
         """
-        path.write_text(self.html(), encoding="utf-8")
+        with whole_file(path) as file:
+            file.write_text(self.html(), encoding="utf-8")
 
 
 def _data(name: str, value: Any) -> str:

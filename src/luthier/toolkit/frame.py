@@ -20,6 +20,11 @@ from luthier.types import Floats
 
 USUAL_NAME = "embedding"  # of the column that holds vectors, where there are several
 
+
+class NoVectorsError(DataError):
+    """A file has no column of embeddings."""
+
+
 _BROKEN = 100  # cells that may be broken vectors before a column is taken for one of texts
 
 
@@ -64,7 +69,8 @@ class Frame:
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             cell = column.iloc[bad[0]]
-            found = "is empty" if is_empty(cell) else f"has {textwrap.shorten(repr(cell), 60, placeholder=' …')}"
+            plain = cell.item() if isinstance(cell, np.generic) else cell
+            found = "is empty" if is_empty(cell) else f"has {textwrap.shorten(repr(plain), 60, placeholder=' …')}"
             raise DataError(
                 f"Row {bad[0] + 1} {found} in column '{name}', which must hold a number in every row. "
                 "Correct the row or leave it out."
@@ -157,7 +163,7 @@ def _vector_column(table: pa.Table, path: Path) -> str:
     if not found and USUAL_NAME in table.column_names:
         return USUAL_NAME  # what is wrong with it is said where it is read
     if not found:
-        raise DataError(
+        raise NoVectorsError(
             f"{path.name} has no column of embeddings. {_there_are(table.column_names)} "
             f"Make one with `luthier embed {path.name} --text COLUMN -o OUT.parquet`, or give --text COLUMN here."
         )

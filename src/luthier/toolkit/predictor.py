@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from luthier.durable import whole_file
 from luthier.errors import DataError
 from luthier.toolkit.calibration import Calibration
 from luthier.toolkit.machines import MACHINES, Array, Machine, arrays
@@ -86,7 +87,7 @@ class Predictor:
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         tensors = {f"machine.{name}": array for name, array in arrays(self.machine).items()}
         if self.calibration is not None:
@@ -109,7 +110,9 @@ class Predictor:
             ),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path, metadata=header)
+        content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, metadata=header)
+        with whole_file(path) as file:
+            file.write_bytes(content)
 
 
 def load(path: Path) -> Predictor:
@@ -120,6 +123,8 @@ def load(path: Path) -> Predictor:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. Name the file that `luthier classify … --save FILE` wrote.")
     if not path.is_file():
         raise DataError(f"There is no file {path}; `luthier classify … --save {path}` makes one.")
     try:

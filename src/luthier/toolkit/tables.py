@@ -274,11 +274,30 @@ def _told(path: Path) -> Iterator[None]:
     """Turns the library's errors into ours."""
     try:
         yield
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:  # Arrow's own, of damaged files, name none
+            raise
+        if path.suffix.lower() in _TEXTS:
+            _check_utf8(path)
         words = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read: {words}") from None
+        raise DataError(
+            f"{path.name} cannot be read: {words.rstrip('.')}. It may be damaged; write or fetch it again."
+        ) from None
 
 
+def _check_utf8(path: Path) -> None:
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{path.name}, line {number}: byte 0x{line[error.start]:02X} is not UTF-8. Save the file as UTF-8 "
+                    "(its encoding may be Windows-1252, CP949 or another of one country)."
+                ) from None
+
+
+_TEXTS = (".csv", ".tsv", ".jsonl")
 _OPENERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": _open_parquet,
     ".csv": _open_csv,

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from luthier.durable import check_target
 from luthier.errors import DataError
 from luthier.toolkit.tables import METADATA
 from luthier.types import Floats
@@ -22,15 +23,12 @@ def writer_for(output: Path) -> Writer:
     """What writes a file of this name: called with path, schema of the rows, name and width of the vectors, metadata.
 
     Raises:
-        DataError: the name is of no kind that is written, or its folder is not there.
+        DataError: the name is of no kind that is written, or it cannot be written there.
     """
     suffix = output.suffix.lower()
     if suffix not in _WRITERS:
         raise DataError(f"{output.name} is no kind of table that is written here. Name a {', '.join(_WRITERS)} file.")
-    if not output.parent.is_dir():
-        raise DataError(f"There is no folder {output.parent} to write {output.name} into. Make it first.")
-    if output.is_dir():
-        raise DataError(f"{output} is a folder. Name a file.")
+    check_target(output)
     return _WRITERS[suffix]
 
 

@@ -207,6 +207,46 @@ def test_predict_refuses_what_does_not_fit(reviews: Path, tmp_path: Path) -> Non
         run("predict", kept, tmp_path / "bare.csv")
 
 
+def test_predict_does_not_pass_over_what_is_wrong_with_a_files_embeddings(reviews: Path, tmp_path: Path) -> None:
+    kept, broken = tmp_path / "k.safetensors", tmp_path / "broken.parquet"
+    source = tmp_path / "texts.csv"
+    pd.read_parquet(reviews).drop(columns="embedding").to_csv(source, index=False)
+    learn = ("--text", "{Text}", "-m", "words", "--target", "Score", "--method", "linear")
+    run("classify", source, *learn, "--save", kept)
+    rows = pd.read_parquet(reviews)
+    assert "60 rows with" in run("predict", kept, source, "-o", tmp_path / "o.csv").stdout
+    rows["embedding"] = [[np.nan, *vector[1:]] if at == 7 else vector for at, vector in enumerate(rows["embedding"])]
+    rows.to_parquet(broken)
+    with pytest.raises(DataError, match=r"Row 8 .* no finite number"):
+        run("predict", kept, broken)
+    rows.drop(columns="Text").to_parquet(broken)
+    with pytest.raises(DataError, match=r"Row 8 .* no finite number"):
+        run("predict", kept, broken)
+    with pytest.raises(DataError, match="is a folder"):
+        run("predict", tmp_path, reviews)
+
+
+def test_the_truths_names_want_a_truth(reviews: Path) -> None:
+    with pytest.raises(LuthierError, match="--truth"):
+        run("zero-shot", reviews, "--labels", "bad,good", "--map", "1=bad")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("classify", "--target", "Score", "--save", "keep.csv"),
+        ("regress", "--target", "Score", "--report", "keep.csv"),
+        ("map", "--png", "keep.csv"),
+    ],
+)
+def test_an_output_of_another_kind_is_refused(reviews: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    keep = tmp_path / "keep.csv"
+    keep.write_text("precious")
+    with pytest.raises(DataError, match="does not end in"):
+        run(words[0], reviews, *words[1:-1], keep)
+    assert keep.read_text() == "precious"
+
+
 def test_reports(reviews: Path, tmp_path: Path) -> None:
     pytest.importorskip("luthier.reports.page")
     page = tmp_path / "page.html"
@@ -238,7 +278,7 @@ def test_reports(reviews: Path, tmp_path: Path) -> None:
 def test_the_file_that_is_read_is_not_written_over(reviews: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     kept, before = tmp_path / "k.safetensors", reviews.read_bytes()
     run("classify", reviews, "--target", "Score", "--method", "linear", "--save", kept)
-    with pytest.raises(DataError, match="is the file that is read"):
+    with pytest.raises(DataError, match=r"is the file that is read|does not end in"):
         run(*({"FILE": reviews, "KEPT": kept}.get(word, word) for word in words))
     assert reviews.read_bytes() == before
 

@@ -154,6 +154,9 @@ def test_an_index_from_beginning_to_end(models: list[str], frame: Path) -> None:
     assert models[-1] == "small"
     scores = found("index", "search", "food", "x", "--where", "Score in (1, 2)", "-k", 99)["hits"]
     assert {hit["attributes"]["Score"] for hit in scores} == {1, 2}
+    unmet = run("index", "search", "food", "x", "--where", "Stars == 5")
+    assert "holds for no entry" in unmet
+    assert "Score" in unmet
     assert "Removed 1 of 2; 79 are left" in run("index", "remove", "food", "p7", "p999")
     assert "reviews.parquet:8" in run("index", "search", "food", "soup number 7", "-k", 1)
     assert "food" in run("index", "list")

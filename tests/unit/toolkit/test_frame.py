@@ -91,7 +91,7 @@ def test_the_model_is_told_by_the_file(tmp_path: Path) -> None:
         ("r.csv", 'embedding\nx\n"[3, 4]"\n', "Row 1 has something in column 'embedding' of r.csv that is no list"),
         ("r.csv", 'v\n"[""a""]"\n[1]\n', "has no column of embeddings. The columns are v"),
         ("r.csv", "v\n[note]\ntext\n", "has no column of embeddings. The columns are v"),
-        ("r.csv", b"a\n\xff\n", "r.csv cannot be read: .*UTF8"),
+        ("r.csv", b"a\n\xff\n", "r.csv, line 2: byte 0xFF is not UTF-8"),
         ("r.jsonl", '{"v": [0.5, null]}\n{"v": [0.5, 2]}\n', "Row 1 has something in column 'v' of r.jsonl that is no"),
         ("r.jsonl", "{}\n[1]\n", "r.jsonl, line 2 is no object"),
         ("r.jsonl", '{"a": 1}\n{"a": \n', "r.jsonl, line 2 is not JSON"),
@@ -104,6 +104,15 @@ def test_files_that_do_not_fit_are_told_in_words(tmp_path: Path, name: str, cont
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=words):
+        read_frame(path)
+
+
+def test_a_damaged_piece_of_a_parquet_is_told_with_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.parquet")
+    content = bytearray(path.read_bytes())
+    content[4:200] = bytes(196)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"r.parquet cannot be read: .* may be damaged"):
         read_frame(path)
 
 

@@ -4,8 +4,11 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
+import traceback
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,7 +114,19 @@ def serve(settings: Settings) -> Iterator[Server]:
         finally:
             server.should_exit = True
             thread.join(30)
-            assert not thread.is_alive(), "the server did not stop"
+            if thread.is_alive():  # bounded, but no usual end: whoever reads the tests' output learns what it waits for
+                warnings.warn(f"the server takes more than 30 s to stop\n\n{_stacks()}", stacklevel=2)
+                thread.join(60)
+            assert not thread.is_alive(), f"the server did not stop\n\n{_stacks()}"
+
+
+def _stacks() -> str:
+    """Where each thread is."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return "\n".join(
+        f"{names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}"
+        for ident, frame in sys._current_frames().items()
+    )
 
 
 @dataclass(frozen=True)

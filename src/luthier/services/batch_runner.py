@@ -90,7 +90,8 @@ class BatchRunner:
                     self._running.add(batch.id)
                     group.create_task(self._take(batch))
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), _IDLE_SECONDS)
+                    async with asyncio.timeout(_IDLE_SECONDS):  # Python 3.11's `wait_for` may swallow being cancelled
+                        await self._news.wait()
 
     def _waiting(self) -> list[Batch]:
         """The batches to be begun now. One that is to be cancelled need not wait for others to end."""

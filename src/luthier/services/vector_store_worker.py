@@ -90,7 +90,8 @@ class VectorStoreWorker:
                 return
             except Exception:  # the thread outlives a locked database or a full disk
                 logger.exception("The files of vector stores wait %g s after an error", _IDLE_SECONDS)
-            self._news.wait(_IDLE_SECONDS)
+            if not self._stopping.is_set():  # it may have been set just before `clear`
+                self._news.wait(_IDLE_SECONDS)
 
     def _take_all(self) -> None:
         """Take all waiting files to their end; those whose index cannot be used now are left for the next time."""

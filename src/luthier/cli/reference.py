@@ -18,7 +18,8 @@ _COMMANDS = """# Commands
 Made by `make docs` from the code; do not edit.
 
 Commands that call a server find it by `--url`, else by `OPENAI_BASE_URL` or `OPENAI_API_BASE`, else at
-`http://127.0.0.1:8080/v1`. An error is one line on standard error and exit code 1. With every option, `--n_epochs`, as
+`http://127.0.0.1:8080/v1`. An error is one line on standard error and exit code 1; a command line that makes no sense,
+as one with an unknown option, gets its usage there and exit code 2. With every option, `--n_epochs`, as
 the old client spelled it, is the same as `--n-epochs`. What stands under `luthier api` works without
 the word `api` too.
 """

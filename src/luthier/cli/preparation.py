@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import typer
 
 from luthier.catalogue.registry import Registry
@@ -137,10 +138,12 @@ class _Inputs:
     limit: LengthLimit
     template: ChatRenderer | None = None
 
-    @property
-    def rewrites_validation(self) -> bool:
-        """Whether an upload would not take the validation file as it is."""
-        return self.validation is not None and any(note.remedy for note in self.validation.notes)
+    def rewritten_validation(self, mended: Mended) -> pd.DataFrame | None:
+        """The validation set, where an upload would not take its file as it is or its texts were changed."""
+        if self.validation is None or mended.validation is None:
+            return None
+        same = mended.validation.equals(self.validation.frame)
+        return None if same and not any(note.remedy for note in self.validation.notes) else mended.validation
 
 
 def _read(request: Request) -> _Inputs:
@@ -198,11 +201,11 @@ def _converse(request: Request) -> None:
         typer.echo("\nNothing was changed.")
     split = _can_split(request, mended) and terminal.ask("- [Recommended] Split into a training and a validation set?")
     written: list[Written] = []
-    if inputs.rewrites_validation:
-        typer.echo(
-            f"- [Necessary] Write {visible(str(request.validation), limit=200)} as JSONL in UTF-8, otherwise as it is"
-        )
-    if mended.applied or split or inputs.rewrites_validation:
+    validation = inputs.rewritten_validation(mended)
+    if validation is not None:
+        name = visible(str(request.validation), limit=200)
+        typer.echo(f"- [Necessary] Write {name} anew, its texts changed likewise")
+    if mended.applied or split or validation is not None:
         if not terminal.ask("\nThe result is written to a new file. Go on?"):
             typer.echo("Nothing was written.")
             return
@@ -241,10 +244,9 @@ def _report(request: Request) -> dict[str, Any]:
 
 def _write(request: Request, inputs: _Inputs, mended: Mended, *, split: bool) -> list[Written]:
     written = write_prepared(request.file, mended.frame, split=split) if mended.applied or split else []
-    if inputs.rewrites_validation:
-        assert request.validation is not None  # it was read
-        assert inputs.validation is not None
-        (valid,) = write_prepared(request.validation, inputs.validation.frame, split=False)
+    validation = inputs.rewritten_validation(mended)
+    if request.validation is not None and validation is not None:
+        (valid,) = write_prepared(request.validation, validation, split=False)
         written.append(replace(valid, role="valid"))
     return written
 

@@ -54,6 +54,7 @@ class Mended:
 
     Args:
         findings: all that was found, in all rounds.
+        validation: the validation set, its texts changed as the table's are.
         error: the finding that makes the data unusable, if there is one.
     """
 
@@ -62,6 +63,7 @@ class Mended:
     applied: tuple[Remedy, ...]
     declined: tuple[Remedy, ...]
     counter: TokenCounter
+    validation: pd.DataFrame | None = None
     error: Finding | None = None
 
 
@@ -111,10 +113,12 @@ def mend(
                 declined[finding.code] = remedy
                 continue
             frame = remedies.apply(frame, remedy)
+            if validation is not None:
+                validation = remedies.apply_to_validation(validation, remedy)
             applied.append(remedy)
         if len(applied) == before:
             break
-    return Mended(frame, tuple(findings), tuple(applied), tuple(declined.values()), counter, error)
+    return Mended(frame, tuple(findings), tuple(applied), tuple(declined.values()), counter, validation, error)
 
 
 @dataclass(frozen=True)

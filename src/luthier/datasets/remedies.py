@@ -12,6 +12,14 @@ def apply(frame: pd.DataFrame, remedy: Remedy) -> pd.DataFrame:
     return REMEDIES[remedy.name](frame, **remedy.arguments)
 
 
+def apply_to_validation(frame: pd.DataFrame, remedy: Remedy) -> pd.DataFrame:
+    """The validation set as `remedy` of the training set leaves it: alike where that changes texts, else as it is."""
+    if remedy.name == append.__name__:
+        column, end = remedy.arguments["column"], remedy.arguments["text"]
+        return _with_texts(frame, column, lambda text: text if text.endswith(end) else text + end)
+    return apply(frame, remedy) if REMEDIES[remedy.name] in _OF_TEXTS else frame
+
+
 def write_jsonl(frame: pd.DataFrame) -> pd.DataFrame:
     """Nothing to change in the table: it is the writing that mends the format."""
     return frame
@@ -68,6 +76,7 @@ def _with_texts(frame: pd.DataFrame, column: str, change: Callable[[str], str]) 
     return frame.assign(**{column: pd.Series(texts, index=frame.index, dtype=object)})
 
 
+_OF_TEXTS = (lower_case, append, remove_prefix, start_with_space, relabel)
 REMEDIES: dict[str, Callable[..., pd.DataFrame]] = {
     function.__name__: function
     for function in (
@@ -75,10 +84,6 @@ REMEDIES: dict[str, Callable[..., pd.DataFrame]] = {
         rename_columns,
         keep_columns,
         drop_rows,
-        lower_case,
-        append,
-        remove_prefix,
-        start_with_space,
-        relabel,
+        *_OF_TEXTS,
     )
 }

@@ -188,6 +188,18 @@ def test_prefixes() -> None:
     assert "completion_prefix" not in codes(table(("a", "Answer"), ("b", "Answer: yes")))  # one would be left empty
 
 
+def test_words_and_numbers_are_left_whole() -> None:
+    prices = table(("Price of this: 3.15 ->", " x."), ("Price of this: 3.17 ->", " y."))
+    assert find(prices, "prompt_prefix").data["prefix"] == "Price of this: "
+    words = table(("What is this, unhappy ->", " x."), ("What is this, untidy ->", " y."))
+    assert find(words, "prompt_prefix").data["prefix"] == "What is this, "
+    assert "prompt_prefix" not in codes(table(("unhappy ->", " x."), ("untidy ->", " y.")))
+    assert "completion_prefix" not in codes(table(("a ->", " untidily."), ("b ->", " untidier.")))
+    assert "separator" not in codes(table(("walking", " x."), ("talking", " y.")))
+    empty = find(table(("Tell me of this ->", " x."), ("Tell me of this thing ->", " y.")), "prompt_prefix")
+    assert empty.remedy is None  # one prompt would be left empty
+
+
 def test_completions_without_a_common_end() -> None:
     finding = find(table(("a ->", " x\ny"), ("b ->", " z")), "no_ending")
     assert finding.remedy is not None

@@ -136,13 +136,27 @@ def test_leaks_into_a_validation_set() -> None:
     result = call("pets.csv", "-q", "-v", "valid.csv")
     assert "Remove 1 row that leaks into validation" in result.output
     assert "-v valid_prepared.jsonl" in result.output
-    assert [line["completion"] for line in lines(Path("valid_prepared.jsonl"))] == ["dog", "cat"]
-    assert "Prepare both files alike" in result.output
+    alike = [(line["prompt"], line["completion"]) for line in lines(Path("valid_prepared.jsonl"))]
+    assert alike == [("barks number 3 ->", " dog"), ("purrs at night ->", " cat")]
+    assert "Prepare both files alike" not in result.output
     assert len(lines(Path("pets_prepared.jsonl"))) == 23
     Path("valid.csv").write_text("question,completion\na,b\n")
     error = call("pets.csv", "-q", "-v", "valid.csv").exception
     assert isinstance(error, DataError)
     assert "valid.csv has no column `prompt`" in error.message
+
+
+@pytest.mark.usefixtures("pets")
+def test_a_validation_set_of_another_shape() -> None:
+    """One that is prepared already is left alone; one that the remedies do not reach is told of."""
+    Path("valid.jsonl").write_text('{"prompt": "purrs at night ->", "completion": " cat"}\n')
+    result = call("pets.csv", "-q", "-v", "valid.jsonl")
+    assert "-v valid.jsonl" in result.output
+    assert not Path("valid_prepared.jsonl").exists()
+    Path("raw.csv").write_text("prompt,completion\npurrs at night,horse\n")
+    result = call("pets_prepared.jsonl", "-q", "-v", "raw.csv")
+    assert "Prepare both files alike" in result.output
+    assert "1 validation row has labels that no training row has, `horse`" in result.output
 
 
 @pytest.mark.usefixtures("pets")

@@ -77,7 +77,9 @@ def prompt_prefix(frame: pd.DataFrame, _: Context) -> Iterator[Finding]:
         return
     message = f"All prompts start with {visible(prefix)}."
     remedy = None
-    if len(prefix) > _LONG_PROMPT_PREFIX:
+    separator = common_suffix(prompts).strip()
+    empties = any(separator.endswith(text[len(prefix) :].strip()) for text in prompts)
+    if len(prefix) > _LONG_PROMPT_PREFIX and not empties:
         message += " A tuned model needs no instruction: the input alone is enough, and shorter prompts train faster."
         title = f"Remove {visible(prefix)} from the start of all prompts"
         remedy = Remedy("remove_prefix", title, Force.RECOMMENDED, {"column": "prompt", "prefix": prefix})

@@ -9,6 +9,8 @@ from luthier.datasets.checks.context import Context, Task
 from luthier.datasets.findings import Finding, Force, Remedy, Severity, count, name_rows, visible
 from luthier.datasets.jsonl import FIELDS
 
+_SHOWN_LABELS = 3
+
 
 def duplicates(frame: pd.DataFrame, _: Context) -> Iterator[Finding]:
     rows = tuple(frame.index[frame.duplicated(subset=list(FIELDS))].tolist())
@@ -69,12 +71,28 @@ def leaks(frame: pd.DataFrame, context: Context) -> Iterator[Finding]:
         data = {"validation_rows": [row for _, row in pairs]}
         yield Finding("leaks", Severity.WARNING, message, rows, data, remedy)
     yield from _format_of_validation(frame, valid)
+    if context.task is Task.CLASSIFICATION:
+        yield from _labels_of_validation(frame, valid)
 
 
 def _bare(prompts: pd.Series) -> list[str]:
     """Prompts without their separator and outer white space, so that a prepared and a raw file can be compared."""
     separator = known_separator(prompts.tolist())
     return [text.removesuffix(separator).strip() for text in prompts]
+
+
+def _labels_of_validation(frame: pd.DataFrame, valid: pd.DataFrame) -> Iterator[Finding]:
+    known = set(frame["completion"].str.strip().str.lower())
+    unknown = valid["completion"][~valid["completion"].str.strip().str.lower().isin(known)]
+    if len(unknown):
+        labels = unknown.unique().tolist()
+        message = (
+            f"{count(len(unknown), 'validation row')} {'has' if len(unknown) == 1 else 'have'} labels that no training "
+            f"row has, {', '.join(map(visible, labels[:_SHOWN_LABELS]))}{' …' if len(labels) > _SHOWN_LABELS else ''}: "
+            "a model that never saw them cannot give them."
+        )
+        data = {"validation_rows": unknown.index.tolist(), "labels": labels}
+        yield Finding("validation_labels", Severity.WARNING, message, data=data)
 
 
 def _format_of_validation(frame: pd.DataFrame, valid: pd.DataFrame) -> Iterator[Finding]:

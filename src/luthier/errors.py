@@ -118,6 +118,13 @@ class WeightsError(LuthierError):
     """Weights that are missing, damaged, or of a kind that cannot be loaded."""
 
 
+def unavailable(model: str, error: WeightsError) -> UnavailableError:
+    """What a request hears whose model's weights cannot be had or loaded."""
+    return UnavailableError(
+        f"The model '{model}' cannot answer now: {error.message}", param="model", code="model_not_available"
+    )
+
+
 class TrainingError(LuthierError):
     """A training run that cannot go on, with the reason for its owner."""
 

@@ -196,3 +196,12 @@ def test_what_a_waiting_job_needs_is_not_deleted(db, jobs):
     models.delete("ada")
     with pytest.raises(InvalidRequestError, match="file-valid has been deleted"):
         jobs.create(make_job("ft-2", validation_file="file-valid"))
+
+
+def test_a_deleted_job_still_says_where_the_next_page_begins(jobs):
+    for n in range(4):
+        jobs.create(make_job(f"ft-{n}"))
+    jobs.request_cancel("ft-2")
+    jobs.delete("ft-2")
+    page = jobs.list(after="ft-2", limit=1, newest_first=True)
+    assert [job.id for job in page.items] == ["ft-1"]

@@ -45,11 +45,11 @@ def adjust(row: torch.Tensor, params: SamplingParams, counts: Mapping[int, int])
     Args:
         row: (V,).
     """
-    for token, bias in params.logit_bias.items():
-        row[token] += bias
-    if params.frequency_penalty or params.presence_penalty:
-        for token, count in counts.items():
-            row[token] -= count * params.frequency_penalty + params.presence_penalty
+    if bias := params.logit_bias:
+        row[list(bias)] += row.new_tensor(list(bias.values()))
+    if counts and (params.frequency_penalty or params.presence_penalty):
+        penalties = [count * params.frequency_penalty + params.presence_penalty for count in counts.values()]
+        row[list(counts)] -= row.new_tensor(penalties)
 
 
 def draw(row: torch.Tensor, params: SamplingParams, generator: random.Random) -> int:

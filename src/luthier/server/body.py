@@ -12,6 +12,9 @@ from starlette.responses import Response
 from luthier.errors import InvalidRequestError, PayloadTooLargeError
 from luthier.services.limits import reserve
 
+_MAX_DIGITS = 100
+"""Of a whole number: what is longer, or its sum with another, could not be written into a message."""
+
 _DRAIN_FACTOR = 4
 """A body up to this many times its limit is read to its end, so that the client is still there to read the refusal."""
 
@@ -53,7 +56,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise InvalidRequestError("The request has no body. Send a JSON object.")
     try:
         text = body.decode("utf-8-sig")
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_int=_integer, parse_constant=_refuse_constant)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
@@ -66,8 +69,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from None
     except RecursionError:
         raise InvalidRequestError("The request's body is nested too deeply.") from None
-    except ValueError:
-        raise InvalidRequestError("The request's body has a number with too many digits.") from None
     if not isinstance(value, dict):
         raise InvalidRequestError(f"The request's body must be a JSON object, not {_KINDS[type(value)]}.")
     return value
@@ -90,6 +91,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InvalidRequestError(f"The field '{twice}' stands twice in one object.", param=twice)
     return result
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise InvalidRequestError("The request's body has a number with too many digits.")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -107,7 +107,7 @@ class ChatService:
     def _run(self, prompt: ChatPrompt) -> Run:
         return Run(
             self._engine,
-            prompt.model.weights,
+            prompt.model,
             [prompt.token_ids],
             prompt.params,
             n=prompt.n,

@@ -93,7 +93,7 @@ class _Prepared:
     def run(self, engine: CompletionEngine) -> Run:
         return Run(
             engine,
-            self.model.weights,
+            self.model,
             [prompt.token_ids for prompt in self.prompts],
             self.params,
             n=self.n_generated,

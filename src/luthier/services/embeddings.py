@@ -13,7 +13,7 @@ from luthier.config import Settings
 from luthier.domain.embedding import Manners
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.embedding.cl100k import Cl100k
-from luthier.errors import InvalidRequestError, UnavailableError, WeightsError
+from luthier.errors import InvalidRequestError, WeightsError, unavailable
 from luthier.modeling.bases import BaseStore
 from luthier.services.embedding_cache import EmbeddingCache, look
 from luthier.services.limits import usage_reporter
@@ -102,7 +102,7 @@ class EmbeddingService:
         try:
             vectors = await self._embed(prepared)
         except WeightsError as error:
-            raise _unavailable(request.model, error) from error
+            raise unavailable(request.model, error) from error
         usage_reporter()(prepared.prompt_tokens)
         shaped = await asyncio.to_thread(_shape, vectors, prepared.encoder.matrix, request.dimensions, self._width)
         return EmbeddingResult(request.model, shaped, prepared.prompt_tokens)
@@ -125,7 +125,7 @@ class EmbeddingService:
         try:
             vocabulary = cl100k(self._bases.vocabulary())
         except WeightsError as error:
-            raise _unavailable(request.model, error) from error
+            raise unavailable(request.model, error) from error
         self._check_dimensions(request, encoder)
         read = partial(_read, model=request.model, manners=encoder.manners, vocabulary=vocabulary)
         texts, counts = zip(*(read(at, item) for at, item in enumerate(request.inputs)), strict=True)
@@ -212,12 +212,6 @@ def _shape(vectors: Vectors, matrix: Vectors | None, dimensions: int | None, wid
     kept = (kept / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
     missing = (dimensions or width or 0) - kept.shape[1]
     return np.pad(kept, ((0, 0), (0, missing))) if missing > 0 else kept
-
-
-def _unavailable(model: str, error: WeightsError) -> UnavailableError:
-    return UnavailableError(
-        f"The model '{model}' cannot answer now: {error.message}", param="model", code="model_not_available"
-    )
 
 
 @cache

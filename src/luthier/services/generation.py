@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from luthier.completion.constraint import Constraint
 from luthier.completion.engine import CompletionEngine
-from luthier.completion.sequence import Failed, Generated, Output, Scored, Weights
+from luthier.completion.sequence import Failed, Generated, Output, Scored
 from luthier.domain.generation import FinishReason, SamplingParams, TokenLogprob
+from luthier.errors import WeightsError, unavailable
 from luthier.services.limits import usage_reporter
+from luthier.services.models import ServedModel
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Run:
     def __init__(
         self,
         engine: CompletionEngine,
-        weights: Weights,
+        model: ServedModel,
         prompts: Sequence[Sequence[int]],
         params: SamplingParams,
         *,
@@ -62,13 +64,14 @@ class Run:
         constraint: Constraint | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
+        self._model = model.id
         self._queue: asyncio.Queue[Output] = asyncio.Queue()
         self._unfinished = len(prompts) * n
         self._used = sum(len(prompt) for prompt in prompts)
         self._report = usage_reporter()
         self.scores: dict[int, tuple[TokenLogprob, ...]] = {}
         self._handle = engine.submit(
-            weights,
+            model.weights,
             prompts,
             params,
             lambda output: _hand_over(loop, self._queue, output),
@@ -89,7 +92,10 @@ class Run:
             while self._unfinished:
                 output = await self._queue.get()
                 if isinstance(output, Failed):
-                    raise output.error
+                    error = output.error
+                    if isinstance(error, WeightsError):
+                        raise unavailable(self._model, error) from error
+                    raise error
                 if isinstance(output, Scored):
                     self.scores[output.prompt] = output.tokens
                 else:

@@ -21,7 +21,9 @@ Clock = Callable[[], float]
 _MINUTE = 60.0
 _CHARACTERS_PER_TOKEN = 4
 _DEFAULT_MAX_TOKENS = 16
-_TEXT_FIELDS = ("prompt", "input", "messages", "suffix")
+_TEXT_FIELDS = ("prompt", "input", "messages", "suffix", "context", "query")
+_MOST_FIELDS = ("max_completion_tokens", "max_tokens", "length")
+_GENERATING_FIELDS = {"prompt", "messages", "context", *_MOST_FIELDS}
 
 
 class LimitReachedError(RateLimitError):
@@ -220,15 +222,15 @@ def estimate_tokens(body: Mapping[str, Any]) -> int:
     Token ids count one each. The body need not be sound: what does not fit counts nothing.
     """
     read = math.ceil(sum(_size(body.get(field)) for field in _TEXT_FIELDS))
-    if "prompt" not in body and "messages" not in body:
+    if "input" in body or not _GENERATING_FIELDS & body.keys():
         return read
-    given = (_whole(body.get(field)) for field in ("max_completion_tokens", "max_tokens"))
+    given = (_whole(body.get(field)) for field in _MOST_FIELDS)
     most = next((number for number in given if number is not None), _DEFAULT_MAX_TOKENS)
     prompts = body.get("prompt")
     n_prompts = 1
     if isinstance(prompts, list) and not all(type(item) is int for item in prompts):
         n_prompts = len(prompts)
-    answers = max(_whole(body.get("n")) or 1, _whole(body.get("best_of")) or 1)
+    answers = max(_whole(body.get(field)) or 1 for field in ("n", "best_of", "completions"))
     return read + most * answers * n_prompts
 
 

@@ -16,7 +16,7 @@ from luthier.domain.hyperparameters import Method
 from luthier.domain.job import DEFAULT_ORGANIZATION
 from luthier.domain.model import TunedModel
 from luthier.embedding.projection import CustomModel, CustomModels
-from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, UnavailableError, WeightsError
+from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, WeightsError, unavailable
 from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.loader import context_length
@@ -199,9 +199,7 @@ class ModelService:
             base = self._ensure(name, custom.base if custom else tuned.root if tuned else name, Kind.COMPLETION)
             tokenizer = _tokenizer(base.path)
         except WeightsError as error:
-            raise UnavailableError(
-                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
-            ) from error
+            raise unavailable(name, error) from error
         return ServedModel(name, base, tuned, self._weights(base, tuned), tokenizer, context_length(base.path))
 
     def resolve_encoder(self, name: str) -> ServedEncoder:
@@ -228,9 +226,7 @@ class ModelService:
             custom.check(base, card.dimensions)
             return ServedEncoder(base, card, manners_of(custom.base), self._custom.matrix(custom))
         except WeightsError as error:
-            raise UnavailableError(
-                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
-            ) from error
+            raise unavailable(name, error) from error
 
     def manners(self, name: str) -> Manners:
         """How inputs of an embedding model of this name are taken: a customized one has its base's manners."""
@@ -242,9 +238,7 @@ class ModelService:
         try:
             return self._custom.find(name)
         except WeightsError as error:
-            raise UnavailableError(
-                f"The model '{name}' cannot answer now: {error.message}", param="model", code="model_not_available"
-            ) from error
+            raise unavailable(name, error) from error
 
     def _ensure(self, name: str, root: str, kind: Kind) -> LocalBase:
         """The base of a name, pulled if need be, unless it is known to be of another kind."""

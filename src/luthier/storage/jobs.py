@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
 from luthier.domain.file import File, FileStatus
@@ -224,7 +224,7 @@ class JobStore:
             job = JOBS.get(connection, job_id, for_update=True)
             if not job.status.is_final:
                 raise InvalidRequestError(f"Job {job_id} is {job.status}. Cancel it first, then delete it.")
-            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            JOBS.delete(connection, job_id)
 
     def add_event(self, job_id: str, new_event: Event, key: str | None = None) -> bool:
         """Tell of something.

@@ -27,6 +27,7 @@ def test_reads_an_object_with_or_without_a_byte_order_mark() -> None:
         (b'{"a": "\\ud800"}', "surrogate"),
         (b'{"\\udfff": 1}', "surrogate"),
         (b'{"a": ' + b"1" * 5000 + b"}", "too many digits"),
+        (b'{"a": ' + b"9" * 4300 + b"}", "too many digits"),
         (b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),
     ],
 )

@@ -16,7 +16,7 @@ from luthier.completion.fake import FakeDecoder, Rule, parrot
 from luthier.completion.sequence import Weights
 from luthier.config import Settings
 from luthier.domain.generation import FinishReason, SamplingParams
-from luthier.errors import InvalidRequestError, LuthierError, NotFoundError, UnavailableError
+from luthier.errors import InvalidRequestError, LuthierError, NotFoundError, UnavailableError, WeightsError
 from luthier.modeling.bases import LocalBase
 from luthier.services.completions import (
     CompletionChunk,
@@ -382,3 +382,18 @@ def test_a_failure_on_the_way_is_told(settings: Settings):
     with pytest.raises(LuthierError, match="could not load the model"):
         stream(service, request())
     engine.stop()
+
+
+def test_weights_that_cannot_be_loaded_are_unavailable(settings: Settings):
+    def load(_: Path) -> FakeDecoder:
+        raise WeightsError("The weights are damaged.")
+
+    engine = CompletionEngine(settings, load)
+    engine.start()
+    models: Any = OneModel()
+    try:
+        with pytest.raises(UnavailableError, match="'ada' cannot answer now: The weights are damaged") as raised:
+            create(CompletionService(models, engine), request())
+    finally:
+        engine.stop()
+    assert (raised.value.status, raised.value.code) == (503, "model_not_available")

@@ -146,6 +146,9 @@ def test_reports_of_one_request_add_up(clock):
     ("body", "tokens"),
     [
         ({}, 0),
+        ({"model": "ada", "max_tokens": 100}, 100),
+        ({"context": "x" * 40, "length": 5, "completions": 2}, 10 + 5 * 2),
+        ({"query": "x" * 40}, 10),
         ({"prompt": "x" * 41}, 11 + 16),
         ({"prompt": ["abcd", "efgh"], "max_tokens": 10}, 2 + 2 * 10),
         ({"prompt": [1, 2, 3], "max_tokens": 0}, 3),

@@ -125,13 +125,9 @@ class CompletionService:
         prepared = await asyncio.to_thread(self._prepare, request, stream=False)
         created, run = int(time.time()), prepared.run(self._engine)
         gathered = await run.gather()
-        choices = [
-            self._choice(prepared, at * prepared.n + place, at, completion, run.scores.get(at, ()))
-            for at in range(len(prepared.prompts))
-            for place, completion in enumerate(_best(gathered, prepared, at))
-        ]
+        choices = await asyncio.to_thread(self._choices, prepared, gathered, run.scores)
         usage = Usage(prepared.prompt_tokens, sum(len(completion.tokens) for completion in gathered.values()))
-        return CompletionResult(new_id("cmpl-"), created, request.model, tuple(choices), usage)
+        return CompletionResult(new_id("cmpl-"), created, request.model, choices, usage)
 
     async def stream(self, request: CompletionRequest) -> "CompletionStream":
         """Start to answer a request piece by piece. Raises as `create`, before the first piece."""
@@ -144,6 +140,18 @@ class CompletionService:
         check_suffix(request)
         params = replace(request.params, logit_bias=bias_by_id(request.logit_bias, model.tokenizer))
         return _Prepared(model, encode_prompts(request, model), params, request.n, request.n_generated)
+
+    def _choices(
+        self,
+        prepared: _Prepared,
+        gathered: dict[tuple[int, int], Gathered],
+        scores: dict[int, tuple[TokenLogprob, ...]],
+    ) -> tuple[Choice, ...]:
+        return tuple(
+            self._choice(prepared, at * prepared.n + place, at, completion, scores.get(at, ()))
+            for at in range(len(prepared.prompts))
+            for place, completion in enumerate(_best(gathered, prepared, at))
+        )
 
     def _choice(
         self,

@@ -45,7 +45,7 @@ async def create_deployed_chat_completion(
 @router.post("/{deployment:path}/completions", response_model=CompletionObject, responses=MAY_STREAM)
 async def create_deployed_completion(
     request: Request, deployment: str, body: DeployedCompletionBody, services: ServicesOf, settings: SettingsOf
-) -> Response | CompletionObject:
+) -> Response:
     """Continue one or several prompts; with `stream` as server-sent events."""
     asked = await _of_deployment(services, deployment, body)
     return await answer_completion(request, asked, services.completions, settings)

@@ -16,6 +16,6 @@ router = APIRouter(prefix="/v1", tags=["Completions"], route_class=JsonRoute)
 @router.post("/completions", response_model=CompletionObject, responses=MAY_STREAM)
 async def create_completion(
     request: Request, body: CompletionBody, services: ServicesOf, settings: SettingsOf
-) -> Response | CompletionObject:
+) -> Response:
     """Continue one or several prompts; with `stream` as server-sent events."""
     return await answer_completion(request, body, services.completions, settings)

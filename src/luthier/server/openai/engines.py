@@ -59,7 +59,7 @@ async def create_engine_chat_completion(
 @router.post("/{engine:path}/completions", response_model=CompletionObject, responses=MAY_STREAM)
 async def create_engine_completion(
     request: Request, engine: str, body: EngineCompletionBody, services: ServicesOf, settings: SettingsOf
-) -> Response | CompletionObject:
+) -> Response:
     """Continue one or several prompts; with `stream` as server-sent events."""
     return await answer_completion(request, body.of_engine(engine), services.completions, settings)
 

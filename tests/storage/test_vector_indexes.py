@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -252,6 +253,32 @@ def test_the_quantised_index_follows_every_change(tmp_path: Path) -> None:
     assert next(tmp_path.glob("reviews/vectors-*.f32")).stat().st_size == 750 * 8 * 4
     again = open_indexes(tmp_path).open("reviews")
     assert [hit.record for hit in again.search(asked[0], 10)] == [hit.record for hit in index.search(asked[0], 10)]
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_condition_that_holds_far_away_and_a_large_k_are_answered_in_full(tmp_path: Path) -> None:
+    index = open_indexes(tmp_path).create(SPEC)
+    n, towards = 3000, np.eye(SPEC.dimensions, dtype=np.float32)
+    sides = np.where(np.arange(n) % 2, "near", "far")
+    vectors = 0.3 * np.random.default_rng(0).normal(size=(n, SPEC.dimensions)).astype(np.float32)
+    vectors += np.where((sides == "near")[:, None], towards[0], towards[1])
+    index.add([Record(f"r{at}", "", {"side": str(side)}) for at, side in enumerate(sides)], vectors)
+    far = index.search(towards[0], 10, parse_where("side == 'far'"))
+    exact = np.argsort(-cosines(vectors[sides == "far"], towards[0]))[:10]
+    assert {hit.record.id for hit in far} == {f"r{2 * at}" for at in exact}
+    assert len(index.search(towards[0], 2500)) == 2500
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_without_faiss_what_needs_it_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = open_indexes(tmp_path).create(SPEC)
+    records, vectors = some(300)
+    index.add(records[:150], vectors[:150])
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match="faiss-cpu"):
+        index.add(records[150:], vectors[150:])
+    assert len(index) == 150
+    assert [hit.record.id for hit in index.search(vectors[3], 1)] == ["r3"]
 
 
 def test_bytes_that_no_transaction_names_do_not_count(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from luthier.domain.filters import Filter
 from luthier.errors import NotFoundError
 from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, is_name, taken, unit
 from luthier.storage.indexes.conditions import sql_of
-from luthier.storage.indexes.quantised import Quantised
+from luthier.storage.indexes.quantised import Quantised, check_installed
 from luthier.types import Floats
 
 EXACT_BELOW = 20_000
@@ -145,6 +145,8 @@ class EmbeddedIndex:
                 ],
             )
             self._rows.execute("UPDATE state SET next_slot = ?", (start + len(records),))
+            if self._lists is None and len(self) > EXACT_BELOW:
+                check_installed()  # before anything is kept
         self._tidy()
 
     def delete(self, ids: Sequence[str]) -> int:

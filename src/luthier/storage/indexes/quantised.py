@@ -74,25 +74,36 @@ class Quantised:
             self._index.add(np.ascontiguousarray(matrix[at : at + _CHUNK]))
 
     def search(self, vector: Floats, k: int, chosen: Any = None, share: float = 1.0) -> NDArray[np.int64]:
-        """Slots of about the `k` nearest, in no exact order.
+        """Slots of about the `k` nearest, in no exact order; more lists are read until there are as many.
 
         Args:
             vector: (D,) of length 1.
             chosen: only these slots, by `select`; None for all.
-            share: of the slots that are chosen; the fewer they are, the more lists are read.
+            share: of the slots that are chosen; the fewer they are, the more lists are read at once.
         """
         lists = self._index.nlist
         probed = min(lists, int(max(_LEAST_PROBED, lists * _PROBED_SHARE) / max(share, 1e-3)))
         wanted = {} if chosen is None else {"sel": chosen}
-        parameters = _faiss().SearchParametersIVF(nprobe=probed, **wanted)
-        found: NDArray[np.int64] = self._index.search(vector[None], k, params=parameters)[1][0]
-        return found[found >= 0]
+        while True:
+            parameters = _faiss().SearchParametersIVF(nprobe=probed, **wanted)
+            found: NDArray[np.int64] = self._index.search(vector[None], k, params=parameters)[1][0]
+            if probed == lists or found[-1] >= 0:  # places that stay empty are -1, at the end
+                return found[found >= 0]
+            probed = min(lists, 2 * probed)
 
     def select(self, slots: NDArray[np.int64]) -> Any:
         """A selection of slots that `search` takes."""
         bits = np.zeros(self.covered, bool)
         bits[slots] = True
         return _faiss().IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+
+
+def check_installed() -> None:
+    """
+    Raises:
+        ConfigError: faiss is not there.
+    """
+    _faiss()
 
 
 def _faiss() -> Any:

@@ -93,13 +93,15 @@ def _texts(source: PairSource, pairs: PairOptions, search: "Search", *, keeps: b
             raise DataError(
                 f"Row {row} of {source.file.name} has no class in the column '{pairs.class_column}'. Leave the row out."
             )
-        return plan_classes(pd.factorize(values.astype(str))[0].astype("int64"), search, **made)
+        classes = pd.factorize(values.astype(str))[0].astype("int64")
+        return plan_classes(classes[frame.distinct()], search, **made)
 
     def check(frame: "Frame") -> None:
         if pairs.clusters is None:
             by_class(frame)
         else:
-            check_clusters(pairs.clusters, len(split_texts(len(frame), pairs.test_fraction, search.seed)[0]))
+            n_texts = len(frame.distinct())
+            check_clusters(pairs.clusters, len(split_texts(n_texts, pairs.test_fraction, search.seed)[0]))
 
     frame = source.load(limit=pairs.limit, check=check)
     if keeps and frame.model not in (None, source.model):
@@ -107,9 +109,10 @@ def _texts(source: PairSource, pairs: PairOptions, search: "Search", *, keeps: b
             f"{source.file.name} holds embeddings of '{frame.model}', and the model to be kept would stand on "
             f"'{source.model}'. Give -m {frame.model}."
         )
+    vectors = frame.vectors[frame.distinct()]  # a text in two rows would be learnt from and tested on
     if pairs.clusters is None:
-        return by_class(frame), frame.vectors
-    return plan_clusters(frame.vectors, pairs.clusters, search, **made), frame.vectors
+        return by_class(frame), vectors
+    return plan_clusters(vectors, pairs.clusters, search, **made), vectors
 
 
 @contextmanager

@@ -152,8 +152,8 @@ def load_frame(
         return replace(frame, rows=frame.rows[:limit], vectors=frame.vectors[:limit])
     rows = read_rows(file)[:limit]
     check_columns(rows, columns, templates)
-    check(Frame(rows, np.empty((len(rows), 0), np.float32), model, text))
     texts = texts_of(rows, text)
+    check(Frame(rows, np.empty((len(rows), 0), np.float32), model, text))
     with embedder(model, url) as embed, progress() as report:
         embed.check(texts, range(len(texts)))
         report(0, len(texts))

@@ -17,7 +17,7 @@ from luthier.errors import DataError
 from luthier.toolkit.customize_made import check_classes, clusters_of, make_negatives, pairs_of_classes
 from luthier.toolkit.customize_pairs import Ints, Pairs, folds_of, groups_of, split_pairs, split_texts, text_folds_of
 from luthier.toolkit.customize_scores import Accuracy, Numbers, accuracy_at, best_accuracy, cosines
-from luthier.toolkit.customize_search import Fold, Learned, Material, Report, Search, learn
+from luthier.toolkit.customize_search import Fold, Learned, Material, Report, Rows, Search, learn
 from luthier.toolkit.vectors import matrix
 from luthier.types import Floats
 
@@ -135,14 +135,13 @@ def plan_pairs(
     each = per_positive and max(per_positive, _CHOOSING)
     folds = []
     for number, (learn_rows, choose_rows) in enumerate(folds_of(split.train, search.n_folds, search.seed)):
-        more = [
-            make_negatives(part, each, search.seed + 1000 * side + number, pairs)
+        learn_from, choose_by = (
+            Rows.of(part, make_negatives(part, each, search.seed + 1000 * side + number, pairs), per_positive)
             for side, part in enumerate((learn_rows, choose_rows))
-        ]
-        folds.append(Fold(learn_rows + more[0], choose_rows + more[1]))
-    ratio = per_positive + (len(split.train) - split.train.n_positive) / split.train.n_positive
+        )
+        folds.append(Fold(learn_from, choose_by))
     groups = groups_of(split.train, int(pairs.texts.max()) + 1) if not given else None
-    return Plan(search, Material(folds, groups, ratio), test, len(split.train), split.n_dropped)
+    return Plan(search, Material(folds, groups), test, len(split.train), split.n_dropped)
 
 
 def plan_classes(
@@ -188,8 +187,12 @@ def plan_classes(
             )
             for side, part in enumerate(parts)
         )
-        folds.append(Fold(learn_pairs, choose_pairs))
-    return Plan(search, Material(folds, classes, negatives), test_pairs, len(train))
+        learn_from, choose_by = (
+            Rows.of(part.take(part.labels > 0), part.take(part.labels < 0), negatives)
+            for part in (learn_pairs, choose_pairs)
+        )
+        folds.append(Fold(learn_from, choose_by))
+    return Plan(search, Material(folds, classes), test_pairs, len(train))
 
 
 def plan_clusters(
@@ -229,8 +232,8 @@ def fit(plan: Plan, vectors: Floats, progress: Report | None = None) -> Customiz
     Raises:
         DataError: embeddings that are no matrix of finite numbers, too few for the plan, or all of zeros.
     """
-    parts = [plan.test, *(part for fold in plan.material.folds for part in (fold.learn, fold.choose))]
-    vectors = matrix(vectors, max(int(part.texts[-1]) for part in parts) + 1, "Customizing")
+    texts = np.concatenate([plan.test.texts, *(fold.texts for fold in plan.material.folds)])
+    vectors = matrix(vectors, int(texts.max()) + 1, "Customizing")
     if not vectors.any():
         raise DataError("All embeddings are zeros: nothing can be learnt from them. Embed the texts again.")
     learned = learn(vectors, plan.material, plan.search, progress)

@@ -102,15 +102,6 @@ def best_accuracy(similarities: Numbers, labels: NDArray[np.int64]) -> Accuracy:
     return accuracy_at(similarities, labels, best_threshold(similarities, labels))
 
 
-def balance(labels: NDArray[np.int64], negatives_per_positive: float) -> Numbers:
-    """Weights that give the negatives, however many there are, so many times the positives' weight. (N,), mean 1."""
-    positive = labels > 0
-    n_negative = int((~positive).sum())
-    weights: Numbers = np.where(positive, 1.0, negatives_per_positive * positive.sum() / max(n_negative, 1))
-    weights *= len(labels) / weights.sum()
-    return weights
-
-
 def log_loss(similarities: Numbers, labels: NDArray[np.int64], weights: Numbers) -> float:
     """Mean of -log p(label), p the best logistic curve over the similarities: smooth where accuracy moves in steps.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ from luthier.errors import DataError
 from luthier.toolkit.customize_pairs import Ints, Pairs
 from luthier.toolkit.customize_scores import (
     Numbers,
-    balance,
     best_threshold,
     cosines,
     log_loss,
@@ -135,11 +134,44 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Rows to learn from, and rows to choose by."""
+class Rows:
+    """Pairs with what each of them counts, (N,)."""
 
-    learn: Pairs
-    choose: Pairs
+    pairs: Pairs
+    weights: Numbers
+
+    @classmethod
+    def of(cls, given: Pairs, made: Pairs, per_positive: float) -> Self:
+        """Given pairs count 1 each; negatives that were made, however many, `per_positive` times the positives."""
+        each = per_positive * given.n_positive / max(len(made), 1)
+        return cls(given + made, np.r_[np.ones(len(given)), np.full(len(made), each)])
+
+    def __add__(self, other: "Rows") -> "Rows":
+        return Rows(self.pairs + other.pairs, np.r_[self.weights, other.weights])
+
+    def among(self, texts: Ints) -> "Rows":
+        """As `Pairs.among`."""
+        return Rows(self.pairs.among(texts), self.weights)
+
+    def judged(self, similarities: Numbers) -> tuple[float, float]:
+        """Log loss, and accuracy at the best threshold."""
+        labels = self.pairs.labels
+        threshold = best_threshold(similarities, labels, self.weights)
+        right = (similarities > threshold) == (labels > 0)
+        return log_loss(similarities, labels, self.weights), float(np.average(right, weights=self.weights))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Rows to learn from, and rows to choose by. What they count says how often a negative is met for each positive."""
+
+    learn: Rows
+    choose: Rows
+
+    @property
+    def texts(self) -> Ints:
+        """As `Pairs.texts`."""
+        return (self.learn + self.choose).pairs.texts
 
 
 @dataclass(frozen=True)
@@ -149,12 +181,10 @@ class Material:
     Args:
         folds: the training rows, parted.
         groups: see `Trainer`.
-        negatives_per_positive: how often a negative is met for each positive, which sets the threshold.
     """
 
     folds: Sequence[Fold]
     groups: Ints | None
-    negatives_per_positive: float
 
 
 @dataclass(frozen=True)
@@ -206,7 +236,7 @@ class _Searching:
     """The state of a search."""
 
     def __init__(self, vectors: Floats, material: Material, search: Search, report: Report) -> None:
-        used = np.unique(np.concatenate([rows.texts for fold in material.folds for rows in (fold.learn, fold.choose)]))
+        used = np.unique(np.concatenate([fold.texts for fold in material.folds]))
         self._vectors = np.ascontiguousarray(vectors[used], dtype=np.float32)  # no other text is looked at
         self._groups = None if material.groups is None else material.groups[used]
         self._folds = [Fold(fold.learn.among(used), fold.choose.among(used)) for fold in material.folds]
@@ -216,11 +246,8 @@ class _Searching:
         self._done = 0
         self._strengths = sorted({0.0, *search.whitenings})
         self._total = len(self._strengths) + len(search.combinations) * search.max_epochs
-        ratio = material.negatives_per_positive
-        self._held_out = [_Rows.of(fold.choose, ratio) for fold in self._folds]
-        self._learnt_from = [_Rows.of(fold.learn, ratio) for fold in self._folds]
-        self._pooled = _Rows.of(sum((fold.choose for fold in self._folds[1:]), self._folds[0].choose), ratio)
-        self._whitenings = [Whitening(self._vectors, fold.learn) for fold in self._folds]
+        self._pooled = sum((fold.choose for fold in self._folds[1:]), self._folds[0].choose)
+        self._whitenings = [Whitening(self._vectors, fold.learn.pairs) for fold in self._folds]
         self.runs: list[Run] = []
         self._best: list[Floats] = []  # a matrix for each fold
         self._chosen = 0
@@ -242,7 +269,7 @@ class _Searching:
         recipe = Recipe(batch_size, learning_rate, dropout, width or self._vectors.shape[1], strength)
         turn = turning(self._vectors, recipe.width, self._search.seed)
         trainers = [
-            Trainer(self._vectors, fold.learn, self._groups, start @ turn, recipe, self._search.seed + number)
+            Trainer(self._vectors, fold.learn.pairs, self._groups, start @ turn, recipe, self._search.seed + number)
             for number, (fold, start) in enumerate(zip(self._folds, self._whitened(strength), strict=True))
         ]
         best = [trainer.matrix for trainer in trainers]
@@ -285,17 +312,17 @@ class _Searching:
     def _held_out_cosines(self, matrices: Sequence[Floats] | None) -> Numbers:
         """Of the pooled held-out rows, each under the matrix of the fold that held it out."""
         made: Iterable[Floats] = (
-            (self._vectors @ matrix for matrix in matrices) if matrices else [self._vectors] * len(self._held_out)
+            (self._vectors @ matrix for matrix in matrices) if matrices else [self._vectors] * len(self._folds)
         )
-        return np.concatenate([cosines(x, rows.pairs) for x, rows in zip(made, self._held_out, strict=True)])
+        return np.concatenate([cosines(x, fold.choose.pairs) for x, fold in zip(made, self._folds, strict=True)])
 
     def _look(self, matrices: Sequence[Floats], epoch: int) -> list[dict[str, Any]]:
         """Loss and accuracy of an epoch, on rows learnt from and on held-out ones."""
         learnt, held_out = [], []
-        for matrix, train, choose in zip(matrices, self._learnt_from, self._held_out, strict=True):
+        for matrix, fold in zip(matrices, self._folds, strict=True):
             made = self._vectors @ matrix
-            learnt.append(train.judged(cosines(made, train.pairs)))
-            held_out.append(cosines(made, choose.pairs))
+            learnt.append(fold.learn.judged(cosines(made, fold.learn.pairs)))
+            held_out.append(cosines(made, fold.choose.pairs))
         loss, accuracy = self._pooled.judged(np.concatenate(held_out))
         losses, accuracies = zip(*learnt, strict=True)
         return [
@@ -314,22 +341,3 @@ class _Searching:
         spent = monotonic() - self._began
         left = spent / self._done * (self._total - self._done) if self._done else None
         self._report(Progress(self._done, self._total, left, message))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Pairs with what each of them counts."""
-
-    pairs: Pairs
-    weights: Numbers
-
-    @classmethod
-    def of(cls, pairs: Pairs, negatives_per_positive: float) -> "_Rows":
-        return cls(pairs, balance(pairs.labels, negatives_per_positive))
-
-    def judged(self, similarities: Numbers) -> tuple[float, float]:
-        """Log loss, and accuracy at the best threshold."""
-        labels = self.pairs.labels
-        threshold = best_threshold(similarities, labels, self.weights)
-        right = (similarities > threshold) == (labels > 0)
-        return log_loss(similarities, labels, self.weights), float(np.average(right, weights=self.weights))

@@ -78,6 +78,15 @@ class Frame:
         return values
 
 
+    def distinct(self) -> NDArray[np.int64]:
+        """The rows whose text, or vector where the texts are not known, stands in no earlier row; ascending."""
+        try:
+            seen = pd.Series(texts_of(self.rows, self.text)) if self.text else pd.DataFrame(self.vectors)
+        except DataError:  # the template is that of another file, of which not all columns came along
+            seen = pd.DataFrame(self.vectors)
+        return np.flatnonzero(~seen.duplicated())
+
+
 def read_frame(path: Path, column: str | None = None) -> Frame:
     """Read a file of rows that have embeddings.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -108,6 +109,20 @@ def test_classes_and_clusters_of_texts(table: Path) -> None:
     assert (told["n_train"], "model" in told) == (40, False)
     told = json.loads(customize(table, "--text", "{premise}", "--clusters", 4, *FAST, "--json").stdout)
     assert told["n_train"] == 40
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("made", [("--class", "thing"), ("--clusters", 4)])
+def test_a_text_in_two_rows_is_not_learnt_from_and_tested_on(
+    table: Path, made: tuple[object, ...], tmp_path: Path
+) -> None:
+    rows = pd.read_csv(table)
+    twice = tmp_path / "twice.csv"
+    pd.concat([rows, rows]).to_csv(twice, index=False)
+    once, again = (
+        json.loads(customize(file, "--text", "premise", *made, *FAST, "--json").stdout) for file in (table, twice)
+    )
+    assert (again["n_train"], again["n_test"]) == (once["n_train"], once["n_test"])
 
 
 @pytest.mark.usefixtures("home")

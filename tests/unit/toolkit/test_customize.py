@@ -105,6 +105,21 @@ def test_given_negatives_are_learnt_from(vectors: Floats, pairs: Pairs) -> None:
     assert made.after.chosen.value > made.before.chosen.value
 
 
+def test_negatives_count_as_they_are_met(pairs: Pairs) -> None:
+    """Given ones as given, made ones as many times as asked for, however many are made to choose by."""
+    labelled = pairs + Pairs(np.arange(40), np.roll(np.arange(40), 1) + N, np.full(40, -1, dtype=np.int64))
+    for fold in plan_pairs(labelled, FAST, negatives=2, drop_shared=False).material.folds:
+        rows = fold.choose
+        positive = rows.pairs.labels > 0
+        n_given = int((rows.weights == 1).sum()) - rows.pairs.n_positive
+        assert n_given > 0
+        assert (rows.weights[positive] == 1).all()
+        assert rows.weights[~positive].sum() == pytest.approx(n_given + 2 * rows.pairs.n_positive)
+    made = plan_pairs(pairs, FAST, negatives=3).material.folds[0].choose
+    negative = made.pairs.labels < 0
+    assert made.weights[negative].sum() == pytest.approx(3 * made.pairs.n_positive)
+
+
 def test_the_first_numbers_say_most(vectors: Floats, pairs: Pairs) -> None:
     changed = vectors @ fit(plan_pairs(pairs, ONLY_WHITENING), vectors).matrix
     spread = np.square(changed).mean(axis=0)

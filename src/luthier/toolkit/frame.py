@@ -77,7 +77,6 @@ class Frame:
             )
         return values
 
-
     def distinct(self) -> NDArray[np.int64]:
         """The rows whose text, or vector where the texts are not known, stands in no earlier row; ascending."""
         try:

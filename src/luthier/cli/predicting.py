@@ -1,5 +1,6 @@
 """What `luthier predict` does: the predictor read, the rows embedded as it wants them, the answers shown or written."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -17,6 +18,7 @@ from luthier.toolkit.frame import Frame, NoVectorsError
 from luthier.toolkit.predictor import Predictor, load
 from luthier.toolkit.profiles import profile_of
 from luthier.toolkit.tables import cell_text
+from luthier.toolkit.writing import holds_return
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +87,8 @@ def write_rows(rows: "pd.DataFrame", path: Path) -> None:
                 for name in rows
                 if rows[name].dtype == object
             }
-            rows.assign(**listed).to_csv(file, index=False)
+            quoting = csv.QUOTE_ALL if any(holds_return(rows[name]) for name in rows) else csv.QUOTE_MINIMAL
+            rows.assign(**listed).to_csv(file, index=False, quoting=quoting)
         else:
             rows.to_parquet(file, index=False)
 

@@ -169,7 +169,7 @@ def _counts(actual: NDArray[np.float64], predicted: NDArray[np.float64], target:
     """Rows by true and predicted number, where both have few values."""
     levels = np.union1d(actual, predicted)
     counts = np.array([[((actual == true) & (predicted == told)).sum() for told in levels] for true in levels])
-    figure = confusion_figure(counts, [f"{level:g}" for level in levels])
+    figure = confusion_figure(counts, [f"{level:.15g}" for level in levels])
     figure.update_layout(title="Predictions of test rows, coloured by their share of the true value")
     figure.update_xaxes(title=f"predicted {escape(target)}")
     figure.update_yaxes(title=f"true {escape(target)}")

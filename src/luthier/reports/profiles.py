@@ -28,7 +28,7 @@ def profiles_page(made: Profiles) -> Page:
     page.table(
         columns,
         [
-            (f"{one['value']:g}", one["rows"], round(one["q1"], 2), round(one["median"], 2), round(one["q3"], 2))
+            (f"{one['value']:.15g}", one["rows"], round(one["q1"], 2), round(one["median"], 2), round(one["q3"], 2))
             for one in made.by_target()
         ],
     )
@@ -43,7 +43,12 @@ def box_figure(made: Profiles) -> Figure:
         chosen = made.percentile[made.actual == value]
         figure.add_trace(
             Box(
-                y=chosen, name=f"{value:g}", marker_color=_colour(float(value)), boxpoints="all", pointpos=0, jitter=0.4
+                y=chosen,
+                name=f"{value:.15g}",
+                marker_color=_colour(float(value)),
+                boxpoints="all",
+                pointpos=0,
+                jitter=0.4,
             )
         )
     figure.update_layout(title="Percentile similarity of user and product", height=480, showlegend=False)

@@ -186,13 +186,13 @@ def coloured(column: "pd.Series[Any]") -> tuple[tuple[Group, ...], NDArray[np.fl
     """Groups of points by a column, and numbers to shade them by where it holds many.
 
     Whole numbers from 1 to 5 have the colours of stars; other columns of few values one colour for each; many numbers,
-    and many moments as years, a scale; of many other values the sixteen most frequent have colours. The rest and empty
-    cells are grey.
+    and many moments as years, a scale; of many other values, texts of digits among them, the sixteen most frequent have
+    colours. The rest and empty cells are grey.
     """
     numbers = _numbers(column)
     known = np.isfinite(numbers)
     values = set(numbers[known].tolist())
-    if values and not column.notna().to_numpy()[~known].any():
+    if values and not pd.api.types.is_string_dtype(column) and not column.notna().to_numpy()[~known].any():
         empty = [Group("(empty)", np.flatnonzero(~known), _GREY)] if not known.all() else []
         if values <= set(STARS):
             stars = [Group(f"{star:g}", np.flatnonzero(numbers == star), STARS[int(star)]) for star in sorted(values)]
@@ -204,10 +204,9 @@ def coloured(column: "pd.Series[Any]") -> tuple[tuple[Group, ...], NDArray[np.fl
     shown = sorted(counts.index[:_NAMED], key=_order) if len(counts) <= _NAMED else list(counts.index[:_NAMED])
     texts = names.map(lambda value: None if value is None else str(value))
     groups = [Group(name, np.flatnonzero((texts == name).to_numpy()), *colour_of(at)) for at, name in enumerate(shown)]
-    rest = np.flatnonzero(~texts.isin(shown).to_numpy())
-    if len(rest):
-        groups.insert(0, Group("other" if len(counts) > _NAMED else "(empty)", rest, _GREY))
-    return tuple(groups), None
+    empty, shown_ones = texts.isna().to_numpy(), texts.isin(shown).to_numpy()
+    grey = {"(other)": ~shown_ones & ~empty, "(empty)": empty}
+    return (*(Group(name, np.flatnonzero(some), _GREY) for name, some in grey.items() if some.any()), *groups), None
 
 
 def _numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:

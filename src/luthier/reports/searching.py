@@ -7,6 +7,7 @@ import numpy as np
 
 from luthier.reports.page import COLOURS, Page
 from luthier.toolkit.search import SearchResult, plain_values
+from luthier.toolkit.vectors import histogram
 
 _BINS = 60
 _MOST_COLUMNS = 4
@@ -44,7 +45,7 @@ def write_search_page(result: SearchResult, path: Path, title: str) -> None:
             for values in [plain_values(hit.values)]
         ],
     )
-    counts, edges = np.histogram(result.similarities, bins=_BINS)
+    counts, edges = histogram(result.similarities, _BINS)
     middles = (edges[:-1] + edges[1:]) / 2
     figure = go.Figure(
         [

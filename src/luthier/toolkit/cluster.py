@@ -201,7 +201,8 @@ def _silhouette(rows: Floats, labels: Labels, seed: int) -> float | None:
 
 
 def _different(rows: Floats) -> int:
-    return len(np.unique(rows, axis=0))
+    """How many rows there are, those counted once that only differ by how they were rounded."""
+    return len(np.unique(rows.round(5), axis=0))
 
 
 def check_size(size: int, n: int) -> None:

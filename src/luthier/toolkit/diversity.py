@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from luthier.errors import DataError
 from luthier.toolkit.frame import is_empty
-from luthier.toolkit.vectors import matrix, unit
+from luthier.toolkit.vectors import histogram, matrix, unit
 from luthier.types import Floats
 
 _PAIRS = 500_000  # that the distribution is taken from, where there are more
@@ -77,12 +77,12 @@ def measure_diversity(vectors: ArrayLike, groups: Sequence[Any] | None = None, *
     """
     rows = unit(matrix(vectors, 2, "Diversity"))
     similarities = _similarities(rows, seed)
-    counts, edges = np.histogram(similarities, bins=_BINS)
+    counts, edges = histogram(similarities, _BINS)
     return Diversity(
         _measure("all rows", rows),
         _of_groups(rows, groups) if groups is not None else (),
         {at: float(value) for at, value in zip(_QUANTILES, np.quantile(similarities, _QUANTILES), strict=True)},
-        edges.astype(np.float64),
+        edges,
         counts,
         len(similarities),
     )

@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from luthier.errors import DataError, InvalidRequestError
 from luthier.types import Floats
 
+_LEAST_SPAN = 1e-6  # of a histogram of cosines
+
 
 def matrix(vectors: ArrayLike, least: int, purpose: str) -> Floats:
     """Embeddings as (N, D) float32.
@@ -54,3 +56,13 @@ def check_rows(rows: "NDArray[Any] | list[int]", n: int, what: str) -> None:
 
 def _are(count: int) -> str:
     return "is 1" if count == 1 else f"are {count}"
+
+
+def histogram(values: Floats, bins: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Counts, (bins,), and edges, (bins + 1,); edges that differ also where the values hardly do."""
+    wide = values.astype(np.float64)
+    lowest, highest = wide.min(), wide.max()
+    if highest - lowest < _LEAST_SPAN:
+        lowest, highest = lowest - _LEAST_SPAN / 2, highest + _LEAST_SPAN / 2
+    counts, edges = np.histogram(wide, bins, range=(lowest, highest))
+    return counts, edges

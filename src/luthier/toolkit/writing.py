@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,16 @@ def _parquet(path: Path, schema: pa.Schema, column: str, width: int, told: dict[
 def _csv(path: Path, schema: pa.Schema, column: str, _width: int, _told: dict[str, Any]) -> Iterator[Put]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open("w", encoding="utf-8", newline="") as file:
-        lines = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        lines.writerow([*schema.names, column])
+        plain, quoted = (
+            csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        plain.writerow([*schema.names, column])
 
         def put(rows: pa.Table, vectors: Floats) -> None:
             cells = zip(*(map(_cell, values.to_pylist()) for values in rows.columns), strict=True)
-            lines.writerows([*row, _listed(vector)] for row, vector in zip(cells, vectors, strict=True))
+            for row, vector in zip(cells, vectors, strict=True):
+                (quoted if holds_return(row) else plain).writerow([*row, _listed(vector)])
 
         yield put
 
@@ -70,6 +74,11 @@ def _jsonl(path: Path, _schema: pa.Schema, column: str, _width: int, _told: dict
                 file.write(f"{line[:-1]}, {json.dumps(column)}: {_listed(vector)}}}\n")
 
         yield put
+
+
+def holds_return(cells: Iterable[Any]) -> bool:
+    """Whether one of the texts has a carriage return, which ends a line for who reads and is not quoted by itself."""
+    return any(isinstance(cell, str) and "\r" in cell for cell in cells)
 
 
 def _cell(value: Any) -> Any:

@@ -27,7 +27,7 @@ def test_many_numbers_are_a_scale_and_many_words_have_the_most_frequent_named():
     words = pd.Series([f"w{at % 40}" for at in range(400)] + ["often"] * 9)
     groups, shades = coloured(words)
     assert shades is None
-    assert groups[0].name == "other"
+    assert groups[0].name == "(other)"
     assert len(groups) == 17
     assert sum(len(group.rows) for group in groups) == 409
 
@@ -35,6 +35,15 @@ def test_many_numbers_are_a_scale_and_many_words_have_the_most_frequent_named():
 def test_empty_cells_are_grey():
     groups, _ = coloured(pd.Series(["a", None, "b"]))
     assert [(group.name, group.rows.tolist()) for group in groups] == [("(empty)", [1]), ("a", [0]), ("b", [2])]
+
+
+def test_texts_are_no_numbers_and_other_is_a_name_like_any():
+    groups, shades = coloured(pd.Series([f"{at:03}" for at in range(40)], name="code"))
+    assert shades is None
+    assert groups[1].name == "000"
+    named = coloured(pd.Series(["other", None, *(f"w{at}" for at in range(20)), "other"]))[0]
+    assert [(group.name, len(group.rows)) for group in named[:2]] == [("(other)", 5), ("(empty)", 1)]
+    assert [group.rows.tolist() for group in named if group.name == "other"] == [[0, 22]]
 
 
 def test_hover_texts_are_wrapped_cut_and_escaped():

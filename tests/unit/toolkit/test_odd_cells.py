@@ -9,14 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from luthier.errors import LuthierError
+from luthier.errors import DataError, LuthierError
+from luthier.reports.profiles import box_figure
 from luthier.toolkit.classify import labels_of
-from luthier.toolkit.cluster import hdbscan
+from luthier.toolkit.cluster import hdbscan, kmeans
 from luthier.toolkit.diversity import measure_diversity
 from luthier.toolkit.frame import Frame, read_frame
 from luthier.toolkit.holdout import hold_out
 from luthier.toolkit.map import make_map
-from luthier.toolkit.profiles import profile_of
+from luthier.toolkit.profiles import Profiles, profile_of
+from luthier.toolkit.vectors import histogram
 from luthier.toolkit.zero_shot import Pieces, zero_shot
 
 VECTORS = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
@@ -64,3 +66,21 @@ def test_lists_of_texts_are_no_embeddings(tmp_path: Path) -> None:
     pd.DataFrame({"embedding": [["a", "b"]] * 3}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(LuthierError, match=r"lists of string in column .embedding. of t\.parquet"):
         read_frame(tmp_path / "t.parquet", "embedding")
+
+
+def test_embeddings_that_hardly_differ() -> None:
+    """By how a float was rounded: there is a histogram of their cosines, and they count as one for clusters."""
+    rows = np.tile(VECTORS[:1], (30, 1))
+    rows[::2] *= np.float32(1 + 1e-7)
+    counts = measure_diversity(rows).as_dict()["histogram"]["counts"]
+    assert sum(counts) == 30 * 29 / 2
+    edges = histogram(np.float32([1, 1 - 6e-8, 1]), 40)[1]
+    assert (np.diff(edges) > 0).all()
+    with pytest.raises(DataError, match="only 1 of the 30 embeddings is different"):
+        kmeans(rows, 3)
+
+
+def test_large_whole_numbers_keep_their_digits() -> None:
+    none = np.empty(0)
+    made = Profiles(None, None, "year", 8, 2, none, none, np.array([0.1, 0.9]), np.array([1000001.0, 1000002.0]), None)  # type: ignore[arg-type]
+    assert [box.name for box in box_figure(made).data] == ["1000001", "1000002"]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from luthier.cli.predicting import write_rows
 from luthier.errors import DataError
 from luthier.toolkit.frame import read_frame
 from luthier.toolkit.tables import open_table
@@ -83,3 +84,14 @@ def test_half_a_character_is_told_by_its_place(tmp_path: Path, line: bytes, said
     (tmp_path / "t.jsonl").write_bytes(b'{"b": "\xf0\x9f\x98\x80 \\ud83d\\ude00"}\n' + line + b"\n")
     with pytest.raises(DataError, match=rf"t\.jsonl, line 2, column {said}"):
         open_table(tmp_path / "t.jsonl")
+
+
+@pytest.mark.parametrize("name", ["o.csv", "o.tsv"])
+def test_a_carriage_return_in_a_cell_comes_back(tmp_path: Path, name: str) -> None:
+    rows = pa.table({"a": ["one\rtwo", "plain", "three\r\nfour"], "n": [1, 2, 3]})
+    with writer_for(tmp_path / name)(tmp_path / name, rows.schema, "v", 1, {}) as put:
+        put(rows, np.ones((3, 1), np.float32))
+    assert open_table(tmp_path / name).read()["a"].to_pylist() == rows["a"].to_pylist()
+    predicted = tmp_path / "predicted.csv"
+    write_rows(rows.to_pandas(), predicted)
+    assert open_table(predicted).read()["a"].to_pylist() == rows["a"].to_pylist()

@@ -171,6 +171,10 @@ def test_long_texts_are_cut_here(other: Other, home: Settings) -> None:
         assert embed([long]) == pytest.approx(expected("x" * 10), abs=1e-6)
         embed(["é" * 8])
         assert other.texts[-1] == "é" * 5
+    with RemoteEmbedder(home, "m", other.url, limit=1) as embed:
+        with pytest.raises(DataError, match="A limit of 1 tokens cuts within characters"):
+            embed(["é"])
+        assert embed(["xé"]) == pytest.approx(expected("x"), abs=1e-6)
     with RemoteEmbedder(home, "m", other.url, long_texts=LongTexts.REFUSE, limit=10) as embed:
         embed(["x" * 10])
         with pytest.raises(DataError, match="Text 2 has 15 tokens, and the model reads 10 at once"):

@@ -87,8 +87,8 @@ def write_rows(rows: "pd.DataFrame", path: Path) -> None:
                 for name in rows
                 if rows[name].dtype == object
             }
-            quoting = csv.QUOTE_ALL if any(holds_return(rows[name]) for name in rows) else csv.QUOTE_MINIMAL
-            rows.assign(**listed).to_csv(file, index=False, quoting=quoting)
+            returns = any(holds_return(rows[name]) for name in rows)
+            rows.assign(**listed).to_csv(file, index=False, quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL)
         else:
             rows.to_parquet(file, index=False)
 

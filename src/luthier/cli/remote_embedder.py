@@ -143,8 +143,12 @@ class RemoteEmbedder:
         parts = [ids[at : at + self.max_tokens] for at in range(0, len(ids), self.max_tokens)]
         if self._long_texts is LongTexts.TRUNCATE:
             del parts[1:]
-        # A cut within a character leaves a part of it on each side.
-        return [(self._vocabulary.decode(part).strip("\ufffd"), len(part)) for part in parts]
+        # A cut within a character leaves a part of it on each side, and nothing else of a piece that is one character.
+        decoded = [(self._vocabulary.decode(part).strip("\ufffd"), len(part)) for part in parts]
+        pieces = [(piece, weight) for piece, weight in decoded if piece.strip()]
+        if not pieces:
+            raise DataError(f"A limit of {self.max_tokens} tokens cuts within characters. Give a larger one.")
+        return pieces
 
     def _ask(self, texts: Sequence[str]) -> Floats:
         body = {"model": self._model, "input": list(texts), "encoding_format": "base64"}

@@ -204,8 +204,8 @@ def coloured(column: "pd.Series[Any]") -> tuple[tuple[Group, ...], NDArray[np.fl
     shown = sorted(counts.index[:_NAMED], key=_order) if len(counts) <= _NAMED else list(counts.index[:_NAMED])
     texts = names.map(lambda value: None if value is None else str(value))
     groups = [Group(name, np.flatnonzero((texts == name).to_numpy()), *colour_of(at)) for at, name in enumerate(shown)]
-    empty, shown_ones = texts.isna().to_numpy(), texts.isin(shown).to_numpy()
-    grey = {"(other)": ~shown_ones & ~empty, "(empty)": empty}
+    none, named = texts.isna().to_numpy(), texts.isin(shown).to_numpy()
+    grey = {"(other)": ~named & ~none, "(empty)": none}
     return (*(Group(name, np.flatnonzero(some), _GREY) for name, some in grey.items() if some.any()), *groups), None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 
+from luthier.durable import whole_file
 from luthier.errors import DataError
 from luthier.toolkit.frame import to_rows
 from luthier.toolkit.selection import Check, Count, Wish, check_wish, select
@@ -169,7 +170,10 @@ class _Partial:
         self._asked = request
         self.width = self.n_rows = 0
         if self._request.is_file() and self._vectors.is_file():
-            known = json.loads(self._request.read_text(encoding="utf-8"))
+            try:
+                known = json.loads(self._request.read_text(encoding="utf-8"))
+            except ValueError:  # a power cut left a name without its bytes
+                known = {"request": None}
             if known["request"] == request:
                 self.width = known["width"]
                 there = self._vectors.stat().st_size // (_FLOAT * self.width)
@@ -181,9 +185,8 @@ class _Partial:
         """Keep the vectors of the next rows, (N, D); they survive whatever happens to the process."""
         if not self.width:
             self.width = vectors.shape[1]
-            fresh = self._request.with_suffix(".new")
-            fresh.write_text(json.dumps({"request": self._asked, "width": self.width}), encoding="utf-8")
-            fresh.replace(self._request)
+            with whole_file(self._request) as fresh:
+                fresh.write_text(json.dumps({"request": self._asked, "width": self.width}), encoding="utf-8")
         if vectors.shape[1] != self.width:
             raise DataError(
                 f"The model gave vectors of {vectors.shape[1]} numbers after some of {self.width}. Embed the file anew."

@@ -157,6 +157,16 @@ def test_a_piece_that_was_half_written_is_made_again(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("torn", ["", '{"request": {"mod'])
+def test_a_torn_note_of_what_was_asked_begins_anew(tmp_path: Path, torn: str) -> None:
+    source = write(tmp_path / "r.jsonl", 2 * PIECE)
+    with pytest.raises(RuntimeError, match="power"):
+        run(source, tmp_path / "o.parquet", Fake(stop_after=1))
+    (tmp_path / ".o.parquet.partial" / "request.json").write_text(torn)
+    assert run(source, tmp_path / "o.parquet").n_resumed == 0
+    assert len(read_frame(tmp_path / "o.parquet")) == 2 * PIECE
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -12,8 +12,8 @@ from starlette.responses import Response
 from luthier.errors import InvalidRequestError, PayloadTooLargeError
 from luthier.services.limits import reserve
 
-_MAX_DIGITS = 100
-"""Of a whole number: what is longer, or its sum with another, could not be written into a message."""
+_MAX_DIGITS = 1_000
+"""Of a whole number: Python writes none of more than 4,300 into a message, and some are multiplied before."""
 
 _DRAIN_FACTOR = 4
 """A body up to this many times its limit is read to its end, so that the client is still there to read the refusal."""

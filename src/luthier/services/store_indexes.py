@@ -5,9 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from luthier.config import Settings
 from luthier.errors import NotFoundError
 from luthier.storage.indexes import Indexes, IndexSpec, VectorIndex, open_indexes
+from luthier.types import Floats
 
 _KEPT_OPEN = 32
 """Indexes that stay open when nobody uses them: each holds several files of the process."""
@@ -97,3 +100,11 @@ class StoreIndexes:
         if self._place is None:
             self._place = open_indexes(self._settings.vector_stores_place)
         return self._place
+
+
+def fitted(vectors: Floats, index: VectorIndex) -> Floats:
+    """Embeddings as wide as those in an index, where only zeros tell them apart: LUTHIER_EMBEDDING_WIDTH may change."""
+    width = index.spec.dimensions
+    if vectors[:, width:].any():  # of other weights, which the index refuses
+        return vectors
+    return np.pad(vectors[:, :width], ((0, 0), (0, max(width - vectors.shape[1], 0))))

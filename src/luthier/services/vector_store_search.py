@@ -8,7 +8,7 @@ from luthier.domain.filters import Comparison, Filter, Op, check, matches
 from luthier.domain.vector_store import FoundPiece, StoredStatus, VectorStore
 from luthier.errors import InvalidRequestError
 from luthier.services.embeddings import EmbeddingRequest, EmbeddingService
-from luthier.services.store_indexes import StoreIndexes
+from luthier.services.store_indexes import StoreIndexes, fitted
 from luthier.services.vector_store_checks import live_store
 from luthier.storage.files import FileStore
 from luthier.storage.indexes import IndexHit, VectorIndex
@@ -73,7 +73,7 @@ class VectorStoreSearch:
         with self._indexes.find(store.id) as index:
             if index is None or not wanted:
                 return ()
-            best = _best(index, vectors, request.k, wanted, everything=len(wanted) == len(stored))
+            best = _best(index, fitted(vectors, index), request.k, wanted, everything=len(wanted) == len(stored))
         hits = sorted(best.values(), key=lambda hit: (-hit.score, hit.record.id))
         found = []
         for hit in hits[: request.k]:

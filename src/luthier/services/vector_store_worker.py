@@ -18,7 +18,7 @@ from luthier.domain.vector_store import FileProblem, StoredFile, StoredStatus, p
 from luthier.errors import DataError, LuthierError, NotFoundError, RateLimitError, UnavailableError
 from luthier.modeling.bases import BaseStore
 from luthier.services.embeddings import EmbeddingRequest, EmbeddingService, Vectors, cl100k
-from luthier.services.store_indexes import StoreIndexes
+from luthier.services.store_indexes import StoreIndexes, fitted
 from luthier.storage.blobs import Blobs
 from luthier.storage.files import FileStore
 from luthier.storage.indexes import Record
@@ -154,7 +154,7 @@ class VectorStoreWorker:
             # Told before they are put in, so that whoever removes the file removes them all.
             self._check(file, n_pieces=self._added, usage_bytes=used)
             with self._indexes.ensure(file.store_id, vectors.shape[1], model) as index:
-                index.add(records, vectors)
+                index.add(records, fitted(vectors, index))
         self._progress(file, status=StoredStatus.COMPLETED, n_pieces=count)
 
     def _vectors(self, file: StoredFile, model: str, texts: list[str]) -> Vectors:

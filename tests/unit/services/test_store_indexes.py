@@ -8,7 +8,7 @@ import pytest
 
 from luthier.config import Settings
 from luthier.services import store_indexes
-from luthier.services.store_indexes import StoreIndexes
+from luthier.services.store_indexes import StoreIndexes, fitted
 from luthier.storage.indexes import Record
 from luthier.storage.indexes.embedded import EmbeddedIndex
 
@@ -69,4 +69,20 @@ def test_an_index_is_not_removed_under_those_who_search_it(settings: Settings) -
     assert not dropping.is_alive()
     with indexes.find("a") as gone:
         assert gone is None
+    indexes.close()
+
+
+@pytest.mark.parametrize(("width", "expected"), [(2, [1, 1]), (5, [1, 1, 1, 0, 0])])
+def test_embeddings_are_as_wide_as_the_index_where_only_zeros_differ(
+    settings: Settings, width: int, expected: list[float]
+) -> None:
+    """An index made before LUTHIER_EMBEDDING_WIDTH was set, or after."""
+    indexes = StoreIndexes(settings)
+    with indexes.ensure("vs_1", width, "m") as index:
+        asked = ONE[:, :width] if width < 3 else ONE
+        padded = np.pad(asked, ((0, 0), (0, 1)))
+        assert fitted(padded, index)[0].tolist() == expected
+        index.add([Record("a", "", {})], fitted(padded, index))
+        other = np.ones((1, width + 1), np.float32)
+        assert fitted(other, index) is other  # the index says what is wrong with it
     indexes.close()

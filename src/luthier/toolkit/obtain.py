@@ -70,6 +70,8 @@ def open_source(source: Path, output: Path, text: str, *, wish: Wish | None = No
     """
     writer_for(output)
     table, _ = open_texts(source, text)
+    if not column.strip():
+        raise DataError("The column of the embeddings needs a name. Leave --column out, or name one.")
     if column in table.schema.names:
         raise DataError(
             f"{source.name} has a column '{column}' already. Name another for the embeddings with --column."

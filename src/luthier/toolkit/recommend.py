@@ -69,12 +69,14 @@ def recommend(
         diversity: 0 takes the nearest, values near 1 hardly look at them.
 
     Raises:
-        DataError: fewer than 2 rows, or likes and dislikes that cancel out.
+        DataError: fewer than 2 rows, likes whose embeddings are zeros, or likes and dislikes that cancel out.
         InvalidRequestError: no likes, a row that is not there, one that is both, or `k` or `diversity` out of bounds.
     """
     rows = unit(matrix(vectors, 2, "A recommendation"))
     likes, dislikes = tuple(dict.fromkeys(likes)), tuple(dict.fromkeys(dislikes))
     check_wish(likes, dislikes, k=k, diversity=diversity, n=len(rows))
+    if not rows[list(likes)].any():
+        raise DataError("The embeddings of what is liked are zeros, which lie nowhere. Embed those rows again.")
     wanted = rows[list(likes)].mean(axis=0)
     if dislikes:
         wanted = wanted - _AWAY * rows[list(dislikes)].mean(axis=0)

@@ -135,7 +135,8 @@ def test_one_cluster_has_no_silhouette(groups):
         (lambda: recommend(np.eye(3), [0], [0]), InvalidRequestError, "liked and disliked"),
         (lambda: recommend(np.eye(3), [0], k=0), InvalidRequestError, "at least 1, not 0"),
         (lambda: recommend(np.eye(3), [0], diversity=1), InvalidRequestError, "below 1"),
-        (lambda: recommend(np.zeros((3, 2)), [0]), DataError, "cancel out"),
+        (lambda: recommend(np.zeros((3, 2)), [0]), DataError, "of what is liked are zeros"),
+        (lambda: recommend(np.array([[1, 0], [-1, 0], [0, 1]]), [0, 1]), DataError, "cancel out"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(call, error, words):

@@ -205,6 +205,7 @@ def test_two_runs_do_not_write_one_output(tmp_path: Path) -> None:
         ({"wish": Wish(max_tokens=1), "count": lambda texts: [9] * len(texts)}, "No row .* left .*20 are too long"),
         ({"wish": Wish(max_tokens=1)}, "`max_tokens` needs `count`"),
         ({"output": "o.xls"}, r"o.xls is no kind of table that is written here. Name a .parquet, .csv, .tsv, .jsonl"),
+        ({"column": " "}, "The column of the embeddings needs a name"),
         ({"output": "none/o.csv"}, "There is no folder .*none to write o.csv into"),
     ],
 )

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from enum import Enum
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
@@ -75,7 +75,8 @@ def create_app(
         try:
             yield
         finally:
-            await to_thread.run_sync(opened.__exit__, None, None, None)
+            own = CapacityLimiter(1)  # stopping waits for no thread of a request
+            await to_thread.run_sync(opened.__exit__, None, None, None, limiter=own)
 
     app = FastAPI(
         title="Luthier",

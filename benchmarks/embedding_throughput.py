@@ -150,11 +150,12 @@ Embed = Callable[[Sequence[str]], Any]
 def luthier_engine(plan: dict[str, Any], _side: str, _work: Path) -> Iterator[Embed]:
     from luthier.config import load_settings
     from luthier.embedding.batcher import EmbeddingEngine
+    from luthier.modeling.encoder_card import EncoderWeights
     from luthier.modeling.pieces import Overlong
 
     engine = EmbeddingEngine(load_settings())
     engine.start()
-    yield lambda texts: engine.submit(Path(plan["folder"]), texts, overlong=Overlong.CUT).result()
+    yield lambda texts: engine.submit(EncoderWeights(Path(plan["folder"])), texts, overlong=Overlong.CUT).result()
     engine.stop()
 
 

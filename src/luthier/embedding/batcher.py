@@ -25,6 +25,7 @@ from luthier.embedding.pool import Pool
 from luthier.errors import LuthierError, RateLimitError, UnavailableError
 from luthier.modeling import cores, heap
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.modeling.pieces import Overlong, Piece
 from luthier.modeling.shelf import Shelf
 
@@ -52,8 +53,10 @@ class _Part:
 class _Request:
     """What one caller asked for, and how far it is."""
 
-    def __init__(self, folder: Path, texts: Sequence[str], prompt: str, overlong: Overlong, background: bool) -> None:
-        self.folder = folder
+    def __init__(
+        self, weights: EncoderWeights, texts: Sequence[str], prompt: str, overlong: Overlong, background: bool
+    ) -> None:
+        self.weights = weights
         self.texts = texts
         self.prompt = prompt
         self.overlong = overlong
@@ -89,7 +92,9 @@ class EmbeddingEngine:
         self._limit = settings.max_waiting
         self._budget = settings.embedding_batch_tokens
         self._computers = computers or min(cores.available(), MAX_COMPUTERS)
-        self._encoders = Shelf(load, lambda _: None, max_encoders)  # touched by the reader alone
+        self._encoders: Shelf[EncoderWeights, SentenceEncoder] = Shelf(
+            lambda weights: load(weights.folder), lambda _: None, max_encoders
+        )  # touched by the reader alone
         self._condition = threading.Condition()  # guards the fields below
         self._unread: deque[_Request] = deque()
         self._requests: set[_Request] = set()
@@ -128,9 +133,9 @@ class EmbeddingEngine:
             self._finish(request, _stopping())
 
     def submit(
-        self, folder: Path, texts: Sequence[str], *, prompt: str = "", overlong: Overlong = Overlong.SPLIT
+        self, weights: EncoderWeights, texts: Sequence[str], *, prompt: str = "", overlong: Overlong = Overlong.SPLIT
     ) -> "Future[Vectors]":
-        """Queue texts to be embedded by the encoder in a folder. From any thread; returns at once.
+        """Queue texts to be embedded by an encoder. From any thread; returns at once.
 
         Gives way to other requests where `BACKGROUND` is set.
 
@@ -147,7 +152,7 @@ class EmbeddingEngine:
             RateLimitError: too many requests wait.
             UnavailableError: the engine does not run.
         """
-        request = _Request(folder, texts, prompt, overlong, BACKGROUND.get())
+        request = _Request(weights, texts, prompt, overlong, BACKGROUND.get())
         with self._condition:
             if not self._running:
                 raise UnavailableError("The server is not making embeddings now. Please try again later.")
@@ -162,11 +167,11 @@ class EmbeddingEngine:
         request.future.add_done_callback(lambda _: self._wake())  # a caller that goes away is noticed at once
         return request.future
 
-    def evict(self, folder: Path) -> None:
+    def evict(self, weights: EncoderWeights) -> None:
         """Drop an encoder from memory, as soon as no request uses it. From any thread; returns at once."""
-        self._send(partial(self._encoders.evict, folder))
+        self._send(partial(self._encoders.evict, weights))
 
-    def pin(self, folder: Path) -> "Future[None]":
+    def pin(self, weights: EncoderWeights) -> "Future[None]":
         """Load an encoder and keep it in memory until `unpin`, whatever else is asked for. From any thread, at once.
 
         Each call wants an `unpin` of its own.
@@ -175,13 +180,13 @@ class EmbeddingEngine:
             Done when the encoder is there. Bears a LuthierError if it cannot be loaded; then nothing is pinned.
         """
         done: Future[None] = Future()
-        self._send(partial(self._pin, folder, done))
+        self._send(partial(self._pin, weights, done))
         return done
 
-    def unpin(self, folder: Path) -> None:
+    def unpin(self, weights: EncoderWeights) -> None:
         """Undo one `pin` that succeeded; an encoder that nobody uses any more leaves memory. From any thread."""
-        self._send(partial(self._encoders.release, folder))
-        self._send(partial(self._encoders.evict, folder))
+        self._send(partial(self._encoders.release, weights))
+        self._send(partial(self._encoders.evict, weights))
 
     def _send(self, errand: Callable[[], None]) -> None:
         with self._condition:
@@ -207,7 +212,7 @@ class EmbeddingEngine:
                 continue
             with self._condition:
                 if request in self._requests:
-                    self._pool.add(request, request.folder, parts, background=request.background)
+                    self._pool.add(request, request.weights, parts, background=request.background)
                     if not request.is_read:
                         self._unread.append(request)
                 else:
@@ -240,14 +245,14 @@ class EmbeddingEngine:
             self._unread.append(request)
         return None
 
-    def _pin(self, folder: Path, done: "Future[None]") -> None:
+    def _pin(self, weights: EncoderWeights, done: "Future[None]") -> None:
         if not done.set_running_or_notify_cancel():  # whoever asked has gone
             return
         if not self._running:
             done.set_exception(_stopping())
             return
         try:
-            self._encoders.acquire(folder)
+            self._encoders.acquire(weights)
         except Exception as error:  # the boundary of one pin: the requests go on
             done.set_exception(_explain(error, "load the model"))
         else:
@@ -256,7 +261,7 @@ class EmbeddingEngine:
     def _read_slice(self, request: _Request) -> list[_Part]:
         """Tokenize a request's next texts; the longest first, so that neighbours in a batch are of like length."""
         if request.encoder is None:
-            request.encoder = self._encoders.acquire(request.folder)
+            request.encoder = self._encoders.acquire(request.weights)
             request.holds_encoder = True
             request.gathering = Gathering(len(request.texts), request.encoder.card)
         assert request.gathering is not None  # made with the encoder
@@ -339,7 +344,7 @@ class EmbeddingEngine:
         """Have the reader release a request's encoder, once. Under the lock."""
         if request.holds_encoder:
             request.holds_encoder = False
-            self._send(partial(self._encoders.release, request.folder))
+            self._send(partial(self._encoders.release, request.weights))
 
 
 def _stopping() -> UnavailableError:

@@ -42,6 +42,18 @@ class Pooling(StrEnum):
 
 
 @dataclass(frozen=True)
+class EncoderWeights:
+    """A sentence encoder's weights, as they are loaded.
+
+    Args:
+        revision: tells one state of the folder from another, each of which is loaded for itself.
+    """
+
+    folder: Path
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class EncoderCard:
     """A sentence encoder, as its folder describes it.
 

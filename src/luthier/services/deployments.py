@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from luthier.completion.sequence import Weights
@@ -20,6 +19,7 @@ from luthier.domain.deployment import (
 )
 from luthier.domain.names import new_id
 from luthier.errors import InvalidRequestError, LuthierError, NotFoundError
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.services.models import ModelService
 from luthier.storage.deployments import DeploymentStore
 
@@ -64,7 +64,7 @@ class DeploymentService:
         deployments: DeploymentStore,
         models: ModelService,
         engine: Pinner[Weights],
-        encoders: Pinner[Path],
+        encoders: Pinner[EncoderWeights],
     ) -> None:
         self._settings = settings
         self._deployments = deployments
@@ -222,9 +222,9 @@ class DeploymentService:
         except InvalidRequestError:
             if not self._models.model(model).details.capabilities.embeddings:
                 raise
-            folder = self._models.resolve_encoder_model(model).base.path
-            self._encoders.pin(folder).result()
-            return partial(self._encoders.unpin, folder)
+            encoder = self._models.resolve_encoder_model(model).weights
+            self._encoders.pin(encoder).result()
+            return partial(self._encoders.unpin, encoder)
         self._engine.pin(weights).result()
         return partial(self._engine.unpin, weights)
 

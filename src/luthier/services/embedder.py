@@ -18,7 +18,7 @@ from luthier.errors import DataError, InvalidRequestError
 from luthier.modeling.bases import BaseStore
 from luthier.modeling.encoder_card import EncoderCard
 from luthier.modeling.pieces import Overlong, PieceReader
-from luthier.services.embedding_cache import EmbeddingCache, look, revision
+from luthier.services.embedding_cache import EmbeddingCache, look, weights_of
 from luthier.storage.db import Database
 from luthier.storage.embeddings import EmbeddingStore
 from luthier.types import Floats
@@ -74,6 +74,7 @@ class Embedder:
                 f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "
                 "'text-embedding-ada-002'."
             )
+        self._weights = weights_of(self._base)
         self._manners = manners_of(root)
         self._card = EncoderCard.read(self._base.path)
         if self._custom:
@@ -94,7 +95,7 @@ class Embedder:
     def revision(self) -> str:
         """What tells this state of the weights, and of the matrix that customizes them, from another."""
         custom = f" {self._custom.id} {self._custom.created_at}" if self._custom else ""
-        return f"{self._base.key} {revision(self._base)}{custom}"
+        return f"{self._base.key} {self._weights.revision}{custom}"
 
     @property
     def max_tokens(self) -> int:
@@ -112,7 +113,7 @@ class Embedder:
             texts = [text.replace("\n", " ") for text in texts]
         if self._cache is None:
             return self._finish(self._make(texts))
-        lookup = look(self._cache, self._base, texts, self._prompt, self._overlong)
+        lookup = look(self._cache, self._base.key, self._weights, texts, self._prompt, self._overlong)
         missing = [texts[at] for at in lookup.places]
         return self._finish(self._cache.complete(lookup, self._make(missing) if missing else None))
 
@@ -172,7 +173,7 @@ class Embedder:
         return projected(vectors, CustomModels(self._settings).matrix(self._custom))
 
     def _make(self, texts: Sequence[str]) -> Floats:
-        return self._engine.submit(self._base.path, texts, prompt=self._prompt, overlong=self._overlong).result()
+        return self._engine.submit(self._weights, texts, prompt=self._prompt, overlong=self._overlong).result()
 
 
 def of_length_1(vectors: Floats) -> Floats:

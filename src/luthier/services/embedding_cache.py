@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from luthier.modeling.bases import LocalBase
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.modeling.pieces import Overlong
 from luthier.storage.embeddings import EmbeddingStore
 from luthier.types import Floats
@@ -72,13 +73,23 @@ class EmbeddingCache:
 
 
 def look(
-    cache: EmbeddingCache, base: LocalBase, texts: Sequence[str], prompt: str = "", overlong: Overlong = Overlong.SPLIT
+    cache: EmbeddingCache,
+    model: str,
+    weights: EncoderWeights,
+    texts: Sequence[str],
+    prompt: str = "",
+    overlong: Overlong = Overlong.SPLIT,
 ) -> Lookup:
-    """What the cache knows of texts that some weights are to embed."""
-    return cache.look(base.key, revision(base), texts, (prompt, overlong.value))
+    """What the cache knows of texts that the weights of a model are to embed."""
+    return cache.look(model, weights.revision, texts, (prompt, overlong.value))
 
 
-def revision(base: LocalBase) -> str:
+def weights_of(base: LocalBase) -> EncoderWeights:
+    """The weights as they are now."""
+    return EncoderWeights(base.path, _revision(base))
+
+
+def _revision(base: LocalBase) -> str:
     """What tells one state of some weights from another: of pulled ones their own, of a folder that of its files."""
     if base.record is not None and base.record.revision:
         return base.record.revision

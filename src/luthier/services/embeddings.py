@@ -109,14 +109,14 @@ class EmbeddingService:
 
     async def _embed(self, prepared: _Prepared) -> Vectors:
         """The engine's embeddings, or those that it made before."""
-        base, texts, prompt = prepared.encoder.base, prepared.texts, prepared.encoder.prompt
+        encoder, texts, prompt = prepared.encoder, prepared.texts, prepared.encoder.prompt
         if self._cache is None:
-            return await asyncio.wrap_future(self._engine.submit(base.path, texts, prompt=prompt))
-        lookup = await asyncio.to_thread(look, self._cache, base, texts, prompt)
+            return await asyncio.wrap_future(self._engine.submit(encoder.weights, texts, prompt=prompt))
+        lookup = await asyncio.to_thread(look, self._cache, encoder.base.key, encoder.weights, texts, prompt)
         made = None
         if lookup.missing:
             missing = [texts[at] for at in lookup.places]
-            made = await asyncio.wrap_future(self._engine.submit(base.path, missing, prompt=prompt))
+            made = await asyncio.wrap_future(self._engine.submit(encoder.weights, missing, prompt=prompt))
         return await asyncio.to_thread(self._cache.complete, lookup, made)
 
     def _prepare(self, request: EmbeddingRequest) -> _Prepared:

@@ -18,9 +18,10 @@ from luthier.domain.model import TunedModel
 from luthier.embedding.projection import CustomModel, CustomModels
 from luthier.errors import InvalidRequestError, NotFoundError, PermissionDeniedError, WeightsError, unavailable
 from luthier.modeling.bases import BaseStore, LocalBase
-from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.encoder_card import EncoderCard, EncoderWeights
 from luthier.modeling.loader import context_length
 from luthier.modeling.tokenizer import HFTokenizer
+from luthier.services.embedding_cache import weights_of
 from luthier.services.model_cards import ModelCard, ModelCards, ModelDetails
 from luthier.services.recall import Recall
 from luthier.storage.deployments import DeploymentStore
@@ -61,13 +62,15 @@ class ServedEncoder:
     """An embedding model, with its weights on this machine.
 
     Args:
-        base: the weights.
+        base: where the weights come from.
+        weights: what the engine loads.
         card: what their folder says.
         manners: how inputs are taken.
         matrix: (D, P) of a customized model: its embeddings are the base's times this.
     """
 
     base: LocalBase
+    weights: EncoderWeights
     card: EncoderCard
     manners: Manners
     matrix: Floats | None = None
@@ -220,11 +223,11 @@ class ModelService:
         custom = self._find_custom(name)
         try:
             base = self._ensure(name, custom.base if custom else name, Kind.EMBEDDING)
-            card = EncoderCard.read(base.path)
+            weights, card = weights_of(base), EncoderCard.read(base.path)
             if custom is None:
-                return ServedEncoder(base, card, manners_of(name))
+                return ServedEncoder(base, weights, card, manners_of(name))
             custom.check(base, card.dimensions)
-            return ServedEncoder(base, card, manners_of(custom.base), self._custom.matrix(custom))
+            return ServedEncoder(base, weights, card, manners_of(custom.base), self._custom.matrix(custom))
         except WeightsError as error:
             raise unavailable(name, error) from error
 

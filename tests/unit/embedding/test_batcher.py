@@ -18,7 +18,7 @@ from luthier.embedding.batcher import EmbeddingEngine
 from luthier.errors import LuthierError, RateLimitError, UnavailableError, WeightsError
 from luthier.modeling import cores
 from luthier.modeling.encoder import SentenceEncoder, Vectors, load_encoder
-from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.encoder_card import EncoderCard, EncoderWeights
 from luthier.modeling.pieces import Overlong, Piece, PieceReader
 from luthier.modeling.shelf import Shelf
 from luthier.testing import make_tiny_encoder
@@ -88,7 +88,7 @@ def engine(fake: Fake, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 def ask(engine: EmbeddingEngine, *texts: str, **options: str) -> "Future[Vectors]":
-    return engine.submit(FOLDER, list(texts), **options)  # type: ignore[arg-type]
+    return engine.submit(EncoderWeights(FOLDER), list(texts), **options)  # type: ignore[arg-type]
 
 
 def test_vectors_come_in_the_order_of_the_texts(engine: EmbeddingEngine) -> None:
@@ -100,7 +100,7 @@ def test_vectors_come_in_the_order_of_the_texts(engine: EmbeddingEngine) -> None
 def test_a_text_in_pieces_is_their_average_by_tokens(engine: EmbeddingEngine) -> None:
     vector = ask(engine, "a" * 10 + "c" * 5).result(10)[0]
     assert vector[:3] == pytest.approx([(10 * 10 + 5 * 5) / 15, (97 * 10 + 99 * 5) / 15, 1])
-    assert engine.submit(FOLDER, ["a" * 15], overlong=Overlong.CUT).result(10)[0, 0] == 10
+    assert engine.submit(EncoderWeights(FOLDER), ["a" * 15], overlong=Overlong.CUT).result(10)[0, 0] == 10
 
 
 def test_a_prompt_stands_before_each_text(engine: EmbeddingEngine, fake: Fake) -> None:
@@ -154,7 +154,7 @@ def test_a_cancelled_request_is_not_worked_on(engine: EmbeddingEngine, fake: Fak
 
 def test_failures_reach_their_caller_alone(engine: EmbeddingEngine) -> None:
     with pytest.raises(WeightsError, match="is empty"):
-        engine.submit(Path("nowhere"), ["a"]).result(10)
+        engine.submit(EncoderWeights(Path("nowhere")), ["a"]).result(10)
     with pytest.raises(LuthierError, match="could not compute these embeddings"):
         ask(engine, "!").result(10)
     assert ask(engine, "a").result(10)[0, 0] == 1
@@ -202,17 +202,17 @@ def test_encoders_stay_in_memory_until_evicted(card: EncoderCard, tmp_path: Path
     engine.start()
     try:
         for folder in ("a", "a", "b", "a"):
-            engine.submit(Path(folder), ["x"]).result(10)
+            engine.submit(EncoderWeights(Path(folder)), ["x"]).result(10)
         assert loaded == [Path("a"), Path("b"), Path("a")]
-        engine.evict(Path("a"))
-        engine.submit(Path("a"), ["x"]).result(10)
+        engine.evict(EncoderWeights(Path("a")))
+        engine.submit(EncoderWeights(Path("a")), ["x"]).result(10)
         assert loaded[3:] == [Path("a")]
-        engine.pin(Path("a")).result(10)
+        engine.pin(EncoderWeights(Path("a"))).result(10)
         for folder in ("b", "c", "a"):
-            engine.submit(Path(folder), ["x"]).result(10)
+            engine.submit(EncoderWeights(Path(folder)), ["x"]).result(10)
         assert loaded[4:] == [Path("b"), Path("c")]  # "a" has stayed
-        engine.unpin(Path("a"))
-        engine.submit(Path("a"), ["x"]).result(10)
+        engine.unpin(EncoderWeights(Path("a")))
+        engine.submit(EncoderWeights(Path("a")), ["x"]).result(10)
         assert loaded[6:] == [Path("a")]
     finally:
         engine.stop()
@@ -286,13 +286,13 @@ def test_a_pin_that_nobody_waits_for_any_more_holds_nobody_up(card: EncoderCard,
     engine = EmbeddingEngine(Settings(home=tmp_path), load)
     engine.start()
     try:
-        first = engine.submit(Path("a"), ["x"])
+        first = engine.submit(EncoderWeights(Path("a")), ["x"])
         while not loaded:
             time.sleep(0.01)
-        assert engine.pin(Path("b")).cancel()
+        assert engine.pin(EncoderWeights(Path("b"))).cancel()
         gate.set()
         first.result(10)
-        engine.submit(Path("c"), ["x"]).result(10)
+        engine.submit(EncoderWeights(Path("c")), ["x"]).result(10)
         assert loaded == [Path("a"), Path("c")]
     finally:
         engine.stop()
@@ -312,19 +312,19 @@ def test_encoders_are_left_alone_while_a_stopping_engine_still_loads_one(
     monkeypatch.setattr(Shelf, "evict", lambda *_: evicted.append(loading.is_set()))
     engine = EmbeddingEngine(Settings(home=tmp_path, max_waiting=1), load)
     engine.start()
-    engine.submit(Path("a"), ["x"])
+    engine.submit(EncoderWeights(Path("a")), ["x"])
     assert loading.wait(10)
     stopping = threading.Thread(target=engine.stop)
     stopping.start()
     with suppress(UnavailableError):
         while True:  # until it has begun to stop
             with suppress(RateLimitError):
-                engine.submit(Path("a"), ["x"])
-    engine.evict(Path("a"))
+                engine.submit(EncoderWeights(Path("a")), ["x"])
+    engine.evict(EncoderWeights(Path("a")))
     gate.set()
     stopping.join(10)
     assert evicted == [False]
-    engine.evict(Path("a"))  # no thread is left to do it
+    engine.evict(EncoderWeights(Path("a")))  # no thread is left to do it
     assert evicted == [False, False]
 
 
@@ -334,7 +334,7 @@ def test_a_real_encoder_gives_each_text_what_it_gives_alone(tmp_path: Path) -> N
     engine.start()
     try:
         texts = [f"text {at} " * (at % 9 + 1) for at in range(30)]
-        together = engine.submit(folder, texts, overlong=Overlong.CUT).result(30)
+        together = engine.submit(EncoderWeights(folder), texts, overlong=Overlong.CUT).result(30)
     finally:
         engine.stop()
     encoder = load_encoder(folder)

@@ -15,16 +15,16 @@ def dropped() -> list[str]:
 
 
 @pytest.fixture
-def shelf(dropped: list[str]) -> Shelf[str]:
+def shelf(dropped: list[str]) -> Shelf[Path, str]:
     return Shelf(lambda folder: folder.name, dropped.append, limit=2)
 
 
-def use(shelf: Shelf[str], folder: Path) -> None:
+def use(shelf: Shelf[Path, str], folder: Path) -> None:
     shelf.acquire(folder)
     shelf.release(folder)
 
 
-def test_the_longest_unused_goes_first(shelf: Shelf[str], dropped: list[str]):
+def test_the_longest_unused_goes_first(shelf: Shelf[Path, str], dropped: list[str]):
     use(shelf, A)
     use(shelf, B)
     use(shelf, A)
@@ -33,7 +33,7 @@ def test_the_longest_unused_goes_first(shelf: Shelf[str], dropped: list[str]):
     assert shelf.things() == ["a", "c"]
 
 
-def test_what_is_in_use_stays_beyond_the_limit(shelf: Shelf[str], dropped: list[str]):
+def test_what_is_in_use_stays_beyond_the_limit(shelf: Shelf[Path, str], dropped: list[str]):
     for folder in (A, B, C):
         shelf.acquire(folder)
     assert dropped == []
@@ -41,7 +41,7 @@ def test_what_is_in_use_stays_beyond_the_limit(shelf: Shelf[str], dropped: list[
     assert dropped == ["b"]
 
 
-def test_evicting_waits_for_the_last_user(shelf: Shelf[str], dropped: list[str]):
+def test_evicting_waits_for_the_last_user(shelf: Shelf[Path, str], dropped: list[str]):
     shelf.acquire(A)
     shelf.evict(A)
     assert dropped == []
@@ -57,7 +57,7 @@ def test_a_failure_to_load_leaves_nothing():
     def fail(folder: Path) -> str:
         raise OSError(folder)
 
-    shelf: Shelf[str] = Shelf(fail, lambda _: None, 2)
+    shelf: Shelf[Path, str] = Shelf(fail, lambda _: None, 2)
     with pytest.raises(OSError, match="a"):
         shelf.acquire(A)
     assert A not in shelf

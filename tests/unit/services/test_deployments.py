@@ -14,6 +14,7 @@ from luthier.domain.hyperparameters import Method
 from luthier.domain.model import TunedModel
 from luthier.errors import InvalidRequestError, NotFoundError, WeightsError
 from luthier.modeling.bases import BaseStore
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.services.deployments import DeploymentService
 from luthier.services.models import ModelService
 from luthier.storage.db import Database
@@ -33,12 +34,12 @@ class FakeEngine:
     """
 
     def __init__(self) -> None:
-        self.pinned: list[Weights | Path] = []
+        self.pinned: list[Weights | EncoderWeights] = []
         self.broken: set[Path] = set()
         self.gate = threading.Event()
         self.gate.set()
 
-    def pin(self, weights: Weights | Path) -> "Future[None]":
+    def pin(self, weights: Weights | EncoderWeights) -> "Future[None]":
         assert self.gate.wait(10)
         done: Future[None] = Future()
         if isinstance(weights, Weights) and weights.base in self.broken:
@@ -48,7 +49,7 @@ class FakeEngine:
             done.set_result(None)
         return done
 
-    def unpin(self, weights: Weights | Path) -> None:
+    def unpin(self, weights: Weights | EncoderWeights) -> None:
         self.pinned.remove(weights)
 
 
@@ -120,8 +121,9 @@ def test_a_model_that_makes_embeddings(
 ) -> None:
     made = service.create("similar", ScaleType.STANDARD, name="vectors")
     assert made.status is DeploymentStatus.READY
-    assert (engine.pinned, encoders.pinned) == ([], [tiny_encoder])
-    assert models.resolve_encoder("vectors").base.path == tiny_encoder
+    asked = models.resolve_encoder("vectors")
+    assert (engine.pinned, encoders.pinned) == ([], [asked.weights])
+    assert asked.weights.folder == asked.base.path == tiny_encoder
     service.delete("vectors")
     assert encoders.pinned == []
     with pytest.raises(NotFoundError):  # at once, however lately it was asked

@@ -14,7 +14,7 @@ from luthier.errors import DataError, InvalidRequestError, NotFoundError
 from luthier.modeling.bases import BaseStore
 from luthier.server.wiring import open_services
 from luthier.services.embedder import Embedder, LongTexts
-from luthier.services.embedding_cache import EmbeddingCache, revision
+from luthier.services.embedding_cache import EmbeddingCache, weights_of
 from luthier.services.embeddings import EmbeddingRequest
 from luthier.storage.db import Database
 from luthier.storage.embeddings import EmbeddingStore
@@ -126,8 +126,8 @@ def test_refusals(named: Settings) -> None:
 
 def test_a_pulled_model_has_a_revision_of_its_own(settings: Settings, tiny_encoder: Path) -> None:
     base = BaseStore(settings).ensure(str(tiny_encoder))
-    assert revision(base) == revision(BaseStore(settings).ensure(str(tiny_encoder)))
-    assert len(revision(base)) == 64
+    assert weights_of(base) == weights_of(BaseStore(settings).ensure(str(tiny_encoder)))
+    assert len(weights_of(base).revision) == 64
 
 
 def test_the_server_keeps_embeddings_only_when_told_to(named: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +148,22 @@ def test_the_server_keeps_embeddings_only_when_told_to(named: Settings, monkeypa
     assert asked == [4, 3, 1]
     assert np.array_equal(second, third[:4])
     assert second == pytest.approx(first, abs=2e-2)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_running_server_sees_other_weights_in_a_folder(named: Settings, tmp_path: Path, cached: bool) -> None:
+    folder = make_tiny_encoder(tmp_path / "own", seed=1)
+
+    def ask(text: str) -> Floats:
+        return asyncio.run(services.embeddings.create(EmbeddingRequest(str(folder), (text,)))).vectors
+
+    with open_services(named.model_copy(update={"embedding_cache": cached})) as services:
+        ask("one")
+        make_tiny_encoder(folder, seed=2)
+        services.models._encoders.forget()  # as within a second
+        now = ask("two")
+    with Embedder(named, str(folder), cached=False) as embed:
+        assert now == pytest.approx(embed(["two"]), abs=2e-2)
 
 
 def test_look_tells_what_else_an_embedding_depends_on(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from luthier.config import Settings
 from luthier.embedding.batcher import EmbeddingEngine
 from luthier.errors import InvalidRequestError, LuthierError, UnavailableError, WeightsError
 from luthier.modeling.bases import BaseStore
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.services.embeddings import EmbeddingRequest, EmbeddingService, Vectors
 from luthier.services.limits import counted
 from luthier.services.models import ModelService
@@ -25,13 +26,13 @@ class Engine:
     """Answers (3, 4, 0, …) for each text, or what it is told to."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[Path, list[str], str]] = []
+        self.asked: list[tuple[EncoderWeights, list[str], str]] = []
         self.error: LuthierError | None = None
         self.silent = False
         self.future: Future[Vectors] = Future()
 
-    def submit(self, folder: Path, texts: list[str], *, prompt: str) -> "Future[Vectors]":
-        self.asked.append((folder, texts, prompt))
+    def submit(self, weights: EncoderWeights, texts: list[str], *, prompt: str) -> "Future[Vectors]":
+        self.asked.append((weights, texts, prompt))
         self.future = Future()
         if self.error:
             self.future.set_exception(self.error)
@@ -146,7 +147,7 @@ def test_the_real_weights_know_what_is_near(settings: Settings, encoder_folder: 
     engine.start()
     try:
         beans, soup, toaster = engine.submit(
-            folder, ["delicious beans", "a tasty bean soup", "a broken toaster"]
+            EncoderWeights(folder), ["delicious beans", "a tasty bean soup", "a broken toaster"]
         ).result()
     finally:
         engine.stop()

@@ -1,5 +1,6 @@
 """Each kind of index keeps the one interface's promises."""
 
+import math
 import os
 import sqlite3
 import sys
@@ -14,7 +15,7 @@ from filelock import FileLock
 from postgresql_server import PostgresServer
 from sqlalchemy import create_engine
 
-from luthier.domain.filters import Filter, matches, parse_where
+from luthier.domain.filters import Comparison, Filter, Op, Scalar, matches, parse_where
 from luthier.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from luthier.storage.indexes import Indexes, IndexSpec, Record, VectorIndex, check_new, embedded, open_indexes
 from luthier.storage.indexes.postgresql import PostgresIndex
@@ -128,6 +129,31 @@ def test_conditions_mean_the_same_everywhere(indexes: Indexes, condition: str) -
     records, vectors = some(40)
     index.add(records, vectors)
     where = parse_where(condition)
+    hits = index.search(vectors[0], 40, where)
+    assert {hit.record.id for hit in hits} == {one.id for one in records if matches(where, one.attributes)}
+
+
+@pytest.mark.parametrize(
+    ("op", "value"),
+    [
+        (Op.IN, ()),
+        (Op.NIN, ()),
+        (Op.EQ, 2**53 + 1),
+        (Op.NE, 2**53 + 1),
+        (Op.IN, (-(2**53) - 1, 3, "a")),
+        (Op.EQ, "a"),
+        (Op.EQ, "a\0b"),
+        (Op.NIN, ("", "a\0b")),
+        (Op.IN, (math.nan, True)),
+    ],
+)
+def test_odd_values_mean_the_same_everywhere(indexes: Indexes, op: Op, value: Scalar | tuple[Scalar, ...]) -> None:
+    index = indexes.create(SPEC)
+    values: list[Scalar] = [2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 3.0, "a", "a\0b", "\0", True]
+    records = [Record(f"r{at}", "", {"odd": one}) for at, one in enumerate(values)]
+    vectors = some(len(values))[1]
+    index.add(records, vectors)
+    where = Comparison("odd", op, value)
     hits = index.search(vectors[0], 40, where)
     assert {hit.record.id for hit in hits} == {one.id for one in records if matches(where, one.attributes)}
 

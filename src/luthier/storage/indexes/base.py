@@ -1,9 +1,10 @@
 """What an index of vectors is, whoever keeps it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -198,6 +199,17 @@ def check_records(records: Sequence[Record]) -> None:
                     f"An attribute cannot be called {name!r}: its name needs a character, and no double quote. Rename "
                     "the column."
                 )
+
+
+def attributes_json(record: Record) -> str:
+    """The attributes of a record as SQL databases keep them."""
+    plain = {name: storable(value) for name, value in record.attributes.items()}
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
+
+
+def storable(value: Any) -> Any:
+    """The value of an attribute as SQL databases keep and compare it: a text ends for them at a NUL."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def unit(spec: IndexSpec, vector: Floats) -> Floats:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.domain.filters import ORDERED, Comparison, Compound, Filter, Op, kind_of
+from luthier.storage.indexes.base import storable
 
 _KINDS = {"number": "('integer', 'real')", "text": "('text')", "bool": "('true', 'false')"}
 _MOST_INTEGER = 2**63 - 1  # that SQLite has
@@ -18,10 +19,11 @@ def sql_of(where: Filter) -> tuple[str, list[Any]]:
         joined = _joined([text for text, _ in parts], "AND" if where.all else "OR")
         return joined, [value for _, values in parts for value in values]
     if where.op in ORDERED:
-        return _compared(where, _SIGNS[where.op] + " ?", where.values[0], where.values[0])
+        value = storable(where.values[0])
+        return _compared(where, _SIGNS[where.op] + " ?", value, value)
     parts = []
     for kind in _KINDS:  # however many values, few parameters
-        if of_kind := [value for value in where.values if kind_of(value) == kind]:
+        if of_kind := [storable(value) for value in where.values if kind_of(value) == kind]:
             parts.append(_compared(where, "IN (SELECT value FROM json_each(?))", of_kind[0], json.dumps(of_kind)))
     inside = _joined([text for text, _ in parts], "OR") if parts else "0"
     values = [value for _, some in parts for value in some]

@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 
 from luthier.domain.filters import Filter
 from luthier.errors import NotFoundError
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, is_name, taken, unit
+from luthier.storage.indexes.base import (
+    IndexHit,
+    IndexSpec,
+    Record,
+    attributes_json,
+    check_spec,
+    checked,
+    is_name,
+    taken,
+    unit,
+)
 from luthier.storage.indexes.conditions import sql_of
 from luthier.storage.indexes.quantised import Quantised, check_installed
 from luthier.types import Floats
@@ -139,10 +149,7 @@ class EmbeddedIndex:
             self._rows.executemany("DELETE FROM rows WHERE id = ?", [(record.id,) for record in records])
             self._rows.executemany(
                 "INSERT INTO rows VALUES (?, ?, ?, ?)",
-                [
-                    (slot, one.id, one.text, json.dumps(dict(one.attributes), ensure_ascii=False, allow_nan=False))
-                    for slot, one in enumerate(records, start=start)
-                ],
+                [(slot, one.id, one.text, attributes_json(one)) for slot, one in enumerate(records, start=start)],
             )
             self._rows.execute("UPDATE state SET next_slot = ?", (start + len(records),))
             if self._lists is None and len(self) > EXACT_BELOW:

@@ -15,7 +15,17 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from luthier.domain.filters import ORDERED, Comparison, Compound, Filter, Op, kind_of
 from luthier.errors import ConfigError, NotFoundError, UnavailableError
 from luthier.storage import dialects
-from luthier.storage.indexes.base import IndexHit, IndexSpec, Record, check_spec, checked, taken, unit
+from luthier.storage.indexes.base import (
+    IndexHit,
+    IndexSpec,
+    Record,
+    attributes_json,
+    check_spec,
+    checked,
+    storable,
+    taken,
+    unit,
+)
 from luthier.types import Floats
 
 _HNSW_DIMENSIONS = 2_000
@@ -132,7 +142,7 @@ class PostgresIndex:
                         {
                             "id": records[at].id,
                             "text": records[at].text,
-                            "attributes": _json(records[at]),
+                            "attributes": attributes_json(records[at]),
                             "embedding": _literal(vectors[at]),
                         }
                         for at in order[start : start + _ROWS]
@@ -209,15 +219,6 @@ def _record(row: RowMapping) -> Record:
     return Record(row["id"], row["text"], row["attributes"])
 
 
-def _json(record: Record) -> str:
-    plain = {name: _storable(value) for name, value in record.attributes.items()}
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False)
-
-
-def _storable(value: Any) -> Any:
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value  # JSON would carry it past the driver
-
-
 def _literal(vector: Floats) -> str:
     return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
@@ -233,7 +234,8 @@ def _sql(where: Filter, values: dict[str, Any]) -> str:
     if where.op in ORDERED:
         return _compared(where, _SIGNS[where.op], where.values[0], values)
     key, operand = f"key{len(values)}", f"value{len(values)}"
-    values |= {key: where.key, operand: json.dumps([value for value in where.values if kind_of(value) is not None])}
+    of_a_kind = [storable(value) for value in where.values if kind_of(value) is not None]
+    values |= {key: where.key, operand: json.dumps(of_a_kind)}
     listed = f"ARRAY(SELECT jsonb_array_elements(CAST(:{operand} AS jsonb)))"
     inside = f"coalesce(attributes -> CAST(:{key} AS text) = ANY({listed}), false)"  # what is not there is not equal
     return inside if where.op in (Op.EQ, Op.IN) else f"NOT {inside}"

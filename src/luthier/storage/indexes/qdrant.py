@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _PREFIX = "luthier_"
 _POINTS = 256  # of one request
 _SECONDS = 60
+_MOST_EXACT = 2**53  # integer up to which floats tell all integers apart
+_MOST_INTEGER = 2**63 - 1  # that Qdrant matches
 _IDS = uuid.UUID("6f1c2f0e-0d5b-4f0e-9c7e-6c7574686965")  # Qdrant's ids are UUIDs: each is made from the record's id
 
 
@@ -189,16 +191,16 @@ def _condition(where: Filter) -> Any:
         bound: dict[str, Any] = {where.op.value: where.value}
         return models.FieldCondition(key=_key(where), range=models.Range(**bound))
     texts = [value for value in where.values if isinstance(value, str)]
-    inside = [_equals(where, value) for value in where.values if not isinstance(value, str)]
-    if texts:
-        inside.append(models.FieldCondition(key=_key(where), match=models.MatchAny(any=texts)))
+    inside = [_equals(where, value) for value in where.values if kind_of(value) in ("number", "bool")]
+    inside.append(models.FieldCondition(key=_key(where), match=models.MatchAny(any=texts)))  # also where there is none
     return models.Filter(should=inside) if where.op in (Op.EQ, Op.IN) else models.Filter(must_not=inside)
 
 
 def _equals(where: Comparison, value: Any) -> Any:
     from qdrant_client import models
 
-    if kind_of(value) == "number":
+    exact = isinstance(value, int) and _MOST_EXACT < abs(value) <= _MOST_INTEGER  # a range compares floats
+    if kind_of(value) == "number" and not exact:
         return models.FieldCondition(key=_key(where), range=models.Range(gte=value, lte=value))
     return models.FieldCondition(key=_key(where), match=models.MatchValue(value=value))
 

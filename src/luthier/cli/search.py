@@ -76,7 +76,7 @@ def search(
     with embedder(question_model(made_by), source.url) as embed:
         vector = embed([query])[0]
     texts = _texts(frame, words or source.text) if hybrid else None
-    if len(frame) <= EXACT_BELOW or exact or hybrid or out.report is not None:
+    if len(frame) <= EXACT_BELOW or exact or hybrid or out.report is not None or not _fits_index(frame):
         result = toolkit.search(frame, query, vector, k=k, where=condition, texts=texts)
     else:
         toolkit.check_vector(vector, frame.vectors.shape[1], frame.model)
@@ -103,6 +103,17 @@ def _texts(frame: "Frame", template: str | None) -> list[str]:
     if not names:
         raise DataError("The frame has no column of texts whose words could count. Leave out --hybrid.")
     return [" ".join(cell for cell in row if isinstance(cell, str)) for row in frame.rows[names].to_numpy().tolist()]
+
+
+def _fits_index(frame: "Frame") -> bool:
+    """Whether an index takes these rows: embeddings that have a direction, and columns as attributes are called."""
+    import numpy as np
+
+    from luthier.storage.indexes import is_attribute
+
+    return all(is_attribute(str(name)) for name in frame.rows.columns) and bool(
+        (np.linalg.norm(frame.vectors, axis=1) > 0).all()
+    )
 
 
 def _through_index(

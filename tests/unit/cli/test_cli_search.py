@@ -120,6 +120,23 @@ def test_a_large_frame_is_searched_by_an_index_that_is_kept(frame: Path, monkeyp
 
 
 @pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("odd", ["zeros", "name"])
+def test_a_large_frame_that_fits_no_index_is_compared_row_by_row(
+    frame: Path, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    rows = pd.read_parquet(frame)
+    if odd == "zeros":
+        rows.at[5, "embedding"] = np.zeros(WIDTH)
+    else:
+        rows['say "x"'] = 1
+    rows.to_parquet(frame)
+    monkeypatch.setattr(command, "EXACT_BELOW", 10)
+    answer = found("search", frame, "soup number 7", "-k", N)
+    assert answer["method"] == "exact"
+    assert (answer["hits"][0]["row"], len(answer["hits"])) == (8, N)
+
+
+@pytest.mark.usefixtures("models")
 def test_an_index_is_of_one_model_and_of_the_file_as_it_is(
     frame: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -4,9 +4,28 @@ import re
 from pathlib import Path
 
 from luthier.errors import ConfigError
-from luthier.storage.indexes.base import Indexes, IndexHit, IndexSpec, Record, VectorIndex, check_new, check_records
+from luthier.storage.indexes.base import (
+    Indexes,
+    IndexHit,
+    IndexSpec,
+    Record,
+    VectorIndex,
+    check_new,
+    check_records,
+    is_attribute,
+)
 
-__all__ = ["IndexHit", "IndexSpec", "Indexes", "Record", "VectorIndex", "check_new", "check_records", "open_indexes"]
+__all__ = [
+    "IndexHit",
+    "IndexSpec",
+    "Indexes",
+    "Record",
+    "VectorIndex",
+    "check_new",
+    "check_records",
+    "is_attribute",
+    "open_indexes",
+]
 
 
 def open_indexes(place: str | Path) -> Indexes:

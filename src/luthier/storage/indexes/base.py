@@ -127,6 +127,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
+def is_attribute(text: str) -> bool:
+    """Whether an attribute can be called that."""
+    return text != "" and '"' not in text and "\0" not in text
+
+
 def check_spec(spec: IndexSpec) -> None:
     """
     Raises:
@@ -194,7 +199,7 @@ def check_records(records: Sequence[Record]) -> None:
             raise InvalidRequestError(f"The id {record.id!r} comes twice. Each record needs its own.")
         seen.add(record.id)
         for name in record.attributes:
-            if '"' in name or "\0" in name or not name:
+            if not is_attribute(name):
                 raise InvalidRequestError(
                     f"An attribute cannot be called {name!r}: its name needs a character, and no double quote. Rename "
                     "the column."

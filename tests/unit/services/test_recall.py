@@ -1,6 +1,7 @@
 """What was looked up a moment ago: when it holds, and when not."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(recall.time, "monotonic", lambda: made.now)
+    # Not `time.monotonic` itself: an event loop that runs beside would sleep until its own clock's time.
+    monkeypatch.setattr(recall, "time", SimpleNamespace(monotonic=lambda: made.now))
     return made
 
 

@@ -204,7 +204,7 @@ def _converse(request: Request) -> None:
     validation = inputs.rewritten_validation(mended)
     if validation is not None:
         name = visible(str(request.validation), limit=200)
-        typer.echo(f"- [Necessary] Write {name} anew, its texts changed likewise")
+        typer.echo(f"- [Necessary] Write {name} as JSONL in UTF-8, prepared as your file is")
     if mended.applied or split or validation is not None:
         if not terminal.ask("\nThe result is written to a new file. Go on?"):
             typer.echo("Nothing was written.")

@@ -1,15 +1,17 @@
 """What the folder of a sentence encoder says about itself: limits, pooling, projections, prompts. No tensor here."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from luthier.catalogue.sources.folder import modules, transformer
 from luthier.domain.embedding import Side
 from luthier.errors import WeightsError
+from luthier.modeling.bases import LocalBase
 
 MAX_TOKENS = 8192  # of one piece; encoders that claim more would need too much memory for a single text
 # These families begin to count positions after the padding's: two of their positions are never used.
@@ -51,6 +53,17 @@ class EncoderWeights:
 
     folder: Path
     revision: str = ""
+
+    @classmethod
+    def of(cls, base: LocalBase) -> Self:
+        """The weights as they are now: pulled ones have a revision, a folder that of its files."""
+        if base.record is not None and base.record.revision:
+            return cls(base.path, base.record.revision)
+        seen = hashlib.sha256()
+        for file in sorted(filter(Path.is_file, base.path.rglob("*"))):
+            state = file.stat()
+            seen.update(f"{file.relative_to(base.path)} {state.st_size} {state.st_mtime_ns}\n".encode())
+        return cls(base.path, seen.hexdigest())
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from luthier.embedding.cl100k import Cl100k
 from luthier.embedding.projection import CustomModels, projected
 from luthier.errors import DataError, InvalidRequestError
 from luthier.modeling.bases import BaseStore
-from luthier.modeling.encoder_card import EncoderCard
+from luthier.modeling.encoder_card import EncoderCard, EncoderWeights
 from luthier.modeling.pieces import Overlong, PieceReader
-from luthier.services.embedding_cache import EmbeddingCache, look, weights_of
+from luthier.services.embedding_cache import EmbeddingCache, look
 from luthier.storage.db import Database
 from luthier.storage.embeddings import EmbeddingStore
 from luthier.types import Floats
@@ -74,7 +74,7 @@ class Embedder:
                 f"The model '{model}' completes texts and makes no embeddings. Take one that does, such as "
                 "'text-embedding-ada-002'."
             )
-        self._weights = weights_of(self._base)
+        self._weights = EncoderWeights.of(self._base)
         self._manners = manners_of(root)
         self._card = EncoderCard.read(self._base.path)
         if self._custom:

@@ -5,11 +5,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from luthier.modeling.bases import LocalBase
 from luthier.modeling.encoder_card import EncoderWeights
 from luthier.modeling.pieces import Overlong
 from luthier.storage.embeddings import EmbeddingStore
@@ -82,19 +80,3 @@ def look(
 ) -> Lookup:
     """What the cache knows of texts that the weights of a model are to embed."""
     return cache.look(model, weights.revision, texts, (prompt, overlong.value))
-
-
-def weights_of(base: LocalBase) -> EncoderWeights:
-    """The weights as they are now."""
-    return EncoderWeights(base.path, _revision(base))
-
-
-def _revision(base: LocalBase) -> str:
-    """What tells one state of some weights from another: of pulled ones their own, of a folder that of its files."""
-    if base.record is not None and base.record.revision:
-        return base.record.revision
-    seen = hashlib.sha256()
-    for file in sorted(filter(Path.is_file, base.path.rglob("*"))):
-        state = file.stat()
-        seen.update(f"{file.relative_to(base.path)} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return seen.hexdigest()

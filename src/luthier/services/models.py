@@ -21,7 +21,6 @@ from luthier.modeling.bases import BaseStore, LocalBase
 from luthier.modeling.encoder_card import EncoderCard, EncoderWeights
 from luthier.modeling.loader import context_length
 from luthier.modeling.tokenizer import HFTokenizer
-from luthier.services.embedding_cache import weights_of
 from luthier.services.model_cards import ModelCard, ModelCards, ModelDetails
 from luthier.services.recall import Recall
 from luthier.storage.deployments import DeploymentStore
@@ -223,7 +222,7 @@ class ModelService:
         custom = self._find_custom(name)
         try:
             base = self._ensure(name, custom.base if custom else name, Kind.EMBEDDING)
-            weights, card = weights_of(base), EncoderCard.read(base.path)
+            weights, card = EncoderWeights.of(base), EncoderCard.read(base.path)
             if custom is None:
                 return ServedEncoder(base, weights, card, manners_of(name))
             custom.check(base, card.dimensions)

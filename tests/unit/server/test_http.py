@@ -10,6 +10,7 @@ from typing import Annotated, cast
 
 import httpx
 import pytest
+from anyio import to_thread
 from fastapi import APIRouter, Depends, FastAPI, Query
 from pydantic import Field
 from starlette.requests import Request
@@ -258,3 +259,27 @@ def test_many_requests_that_wait_in_threads_leave_room_for_others(tmp_path: Path
             return await asyncio.gather(*waiting)
 
     assert sorted(asyncio.run(live())) == list(range(50))
+
+
+def test_stopping_waits_for_no_thread_of_a_request(tmp_path: Path) -> None:
+    app = create_app(Settings(home=tmp_path), services=lambda _: nullcontext(cast(Services, None)))
+    free = threading.Event()
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            limiter = to_thread.current_default_thread_limiter()
+            busy = [asyncio.create_task(to_thread.run_sync(free.wait, 30)) for _ in range(int(limiter.total_tokens))]
+            while limiter.available_tokens:
+                await asyncio.sleep(0.01)
+        assert not free.is_set()
+        free.set()
+        await asyncio.gather(*busy)
+
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await live()
+
+    try:
+        asyncio.run(bounded())
+    finally:
+        free.set()

@@ -12,9 +12,10 @@ import pytest
 from luthier.config import Settings
 from luthier.errors import DataError, InvalidRequestError, NotFoundError
 from luthier.modeling.bases import BaseStore
+from luthier.modeling.encoder_card import EncoderWeights
 from luthier.server.wiring import open_services
 from luthier.services.embedder import Embedder, LongTexts
-from luthier.services.embedding_cache import EmbeddingCache, weights_of
+from luthier.services.embedding_cache import EmbeddingCache
 from luthier.services.embeddings import EmbeddingRequest
 from luthier.storage.db import Database
 from luthier.storage.embeddings import EmbeddingStore
@@ -126,8 +127,8 @@ def test_refusals(named: Settings) -> None:
 
 def test_a_pulled_model_has_a_revision_of_its_own(settings: Settings, tiny_encoder: Path) -> None:
     base = BaseStore(settings).ensure(str(tiny_encoder))
-    assert weights_of(base) == weights_of(BaseStore(settings).ensure(str(tiny_encoder)))
-    assert len(weights_of(base).revision) == 64
+    assert EncoderWeights.of(base) == EncoderWeights.of(BaseStore(settings).ensure(str(tiny_encoder)))
+    assert len(EncoderWeights.of(base).revision) == 64
 
 
 def test_the_server_keeps_embeddings_only_when_told_to(named: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
